@@ -1,0 +1,167 @@
+"""The asynchronous client: runs the flows over httpx, for triggers and for many projects at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying
+
+from airflow_provider_paperspace.api import flows, retries
+from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
+from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
+from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
+from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
+from airflow_provider_paperspace.api.settings import ClientSettings, ca_bundle
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class AsyncPaperspaceClient:
+    """The Paperspace API for an event loop: :class:`PaperspaceClient`'s methods, to be awaited.
+
+    :param settings: the key, and how to reach the service.
+    :param sleep: waits so many seconds between attempts.
+    """
+
+    def __init__(self, settings: ClientSettings, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.settings = settings
+        self._sleep = sleep
+        self._http = _new_http_client(settings)
+
+    def iter_project_tags(
+        self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
+    ) -> AsyncIterator[Tag]:
+        """Iterate over a project's tags with a page in memory at a time."""
+        return self._iterate(flows.walk_project_tags(project_id, order=order, page_size=page_size))
+
+    async def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
+        """List a project's tags, each name once."""
+        return await self._run(flows.list_project_tags(project_id, order=order))
+
+    async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
+        """Put one or many tags on a project; give the tags now there, in the order asked."""
+        asked, tries = check_tag_names(names), self.settings.max_attempts
+        change = await self._change(project_id, flows.add_project_tags(project_id, asked, max_attempts=tries))
+        return change.present(asked)
+
+    async def remove_project_tags(
+        self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True
+    ) -> list[Tag]:
+        """Take one or many tags off a project; give those that were taken off."""
+        tries = self.settings.max_attempts
+        flow = flows.remove_project_tags(project_id, names, missing_ok=missing_ok, max_attempts=tries)
+        return list((await self._change(project_id, flow)).removed)
+
+    def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> AsyncIterator[Project]:
+        """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
+        return self._iterate(flows.walk_projects(order=order, page_size=page_size))
+
+    async def get_project(self, project_id: str) -> Project:
+        """Read one project."""
+        return await self._run(flows.read_project(project_id))
+
+    async def get_session(self) -> Session | None:
+        """Read who the key belongs to; None when the service does not accept the key."""
+        return await self._run(flows.read_session())
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _change(self, project_id: str, flow: flows.Flow[TagChange]) -> TagChange:
+        change = await self._run(flow)
+        log.info("Project %r: %s", project_id, change)
+        return change
+
+    async def _iterate(self, walk: flows.Walk[T]) -> AsyncIterator[T]:
+        while walk.has_more:
+            for item in await self._run(walk.next_page()):
+                yield item
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        try:
+            request = next(flow)
+            while True:
+                try:
+                    response = await self._send(request)
+                except TransportError as error:
+                    request = flow.throw(error)
+                else:
+                    request = flow.send(response)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        except PaperspaceError as error:
+            error.connection = self.settings.name
+            error.without(self.settings.api_key)
+            raise
+
+    async def _send(self, request: Request) -> Response:
+        if pause := retries.pause_before(request):
+            await self._sleep(pause)
+        retrying = AsyncRetrying(**retries.retrying_options(request, self.settings.max_attempts, self._sleep))
+        try:
+            response: Response = await retrying(self._send_once, request)
+        except TransportError as error:
+            error.attempts = retrying.statistics["attempt_number"]
+            raise
+        attempts = retrying.statistics["attempt_number"]
+        return response if attempts == 1 else replace(response, attempts=attempts)
+
+    async def _send_once(self, request: Request) -> Response:
+        exchange = Exchange(self.settings, request)
+        try:
+            async with (
+                asyncio.timeout(self.settings.timeout_s),
+                self._http.stream(
+                    request.method, exchange.url, content=request.body, headers=content_headers(request)
+                ) as answer,
+            ):
+                async for chunk in answer.aiter_bytes():
+                    if not exchange.read(chunk):
+                        break
+                return exchange.answered(answer.status_code, answer.headers)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            failure = exchange.failed(error)
+        raise failure
+
+
+def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        headers={**common_headers(), "Authorization": settings.authorization},
+        timeout=settings.timeout_s,
+        follow_redirects=False,
+        trust_env=not settings.is_loopback,
+        verify=_tls_context(ca_bundle(os.environ)),
+    )
+
+
+@cache
+def _tls_context(bundle: str | None) -> ssl.SSLContext:
+    """Read the CA certificates once a process: it takes tens of milliseconds, and blocks the event loop."""
+    if bundle is None:
+        return httpx.create_ssl_context()
+    if Path(bundle).is_dir():
+        return ssl.create_default_context(capath=bundle)
+    return ssl.create_default_context(cafile=bundle)

@@ -1,0 +1,112 @@
+"""What can go wrong on the way, as faults that hit chosen requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
+
+KINDS: Final = {
+    "401": "answers 401",
+    "403": "answers 403",
+    "408": "answers 408",
+    "409": "answers 409",
+    "429": "answers 429, with Retry-After if retry_after is set",
+    "500": "answers 500",
+    "502": "answers 502 with an HTML page, as an edge server does",
+    "503": "answers 503 with an HTML page, with Retry-After if retry_after is set",
+    "504": "answers 504 with an HTML page",
+    "slow": "answers after so many seconds",
+    "refused": "drops the connection and refuses new ones for so many seconds",
+    "reset": "resets the connection before the request has any effect",
+    "lost-answer": "does what was asked and resets the connection in place of an answer",
+    "truncated": "does what was asked and cuts the JSON of the answer in half",
+    "wrong-types": "does what was asked and answers with values of other types",
+    "no-cursor": "gives a page that has more and names no cursor",
+    "repeated-cursor": "gives a page that has more and names the cursor that led to it",
+}
+"""Every kind of fault and what it does."""
+
+HTML_STATUSES: Final = frozenset({"502", "503", "504"})
+
+
+@dataclass(slots=True)
+class Fault:
+    """A fault and the requests that it hits.
+
+    :param kind: one of :data:`KINDS`.
+    :param at: the first request that it hits, counted from 1 over those that match.
+    :param times: how many in a row it hits; 0 for all from then on.
+    :param method: only requests with this method match.
+    :param path: only requests whose path holds this text match.
+    :param retry_after: the value of ``Retry-After``: seconds or an HTTP date.
+    :param seconds: how long a slow answer or a refusal takes.
+    :param applied: for an error status: whether a write takes effect all the same.
+    """
+
+    kind: str
+    at: int = 1
+    times: int = 1
+    method: Literal["GET", "POST", "DELETE"] | None = None
+    path: str = ""
+    retry_after: str | None = None
+    seconds: float = 1.0
+    applied: bool = False
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"There is no fault {self.kind!r}. There are: {', '.join(KINDS)}.")
+
+    def hits(self, method: str, path: str) -> bool:
+        """Say whether this request is hit, and count it if it matches."""
+        if self.method not in (None, method) or self.path not in path:
+            return False
+        self.seen += 1
+        return self.seen >= self.at and (self.times == 0 or self.seen < self.at + self.times)
+
+
+def first_hit(faults: Iterable[Fault], method: str, path: str) -> Fault | None:
+    """Give the first fault that hits this request; every matching fault counts it."""
+    hits = [fault for fault in faults if fault.hits(method, path)]
+    return hits[0] if hits else None
+
+
+def parse_fault(text: str) -> Fault:
+    """Read a fault as a command line spells it: ``429:at=2,retry_after=3``.
+
+    :raises ValueError: the text is no fault. The message says what is wrong.
+    """
+    kind, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        name, sign, value = part.partition("=")
+        if not sign or name not in _READERS:
+            raise ValueError(f"Fault {text!r}: {part!r} is no option. There are: {', '.join(_READERS)}.")
+        try:
+            options[name] = _READERS[name](value)
+        except ValueError:
+            raise ValueError(f"Fault {text!r}: {value!r} is no value for {name!r}.") from None
+    return Fault(kind, **options)
+
+
+def _method(value: str) -> str:
+    if value not in ("GET", "POST", "DELETE"):
+        raise ValueError
+    return value
+
+
+def _flag(value: str) -> bool:
+    return {"true": True, "false": False}[value] if value in ("true", "false") else bool(int(value))
+
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "at": int,
+    "times": int,
+    "method": _method,
+    "path": str,
+    "retry_after": str,
+    "seconds": float,
+    "applied": _flag,
+}
+assert {*_READERS, "kind", "seen"} == {f.name for f in fields(Fault)}

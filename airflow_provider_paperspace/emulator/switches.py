@@ -1,0 +1,93 @@
+"""What the vendor does not publish, as switches.
+
+Each default is a choice, not a fact: the provider is right whichever way the real service answers, and the switches
+are how that is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """How this Paperspace behaves where the real one's behaviour is not known."""
+
+    last_page_cursor: Literal["null", "absent"] = "null"
+    """``nextPage`` on the last page."""
+
+    add_existing: Literal["200", "409", "500"] = "200"
+    """The answer to adding a tag that is there."""
+
+    remove_absent: Literal["404", "200"] = "404"
+    """The answer to removing a tag that is not there."""
+
+    error_extras: Literal["details", "issues", "none"] = "details"
+    """What an error answer holds beside ``code`` and ``message``."""
+
+    foreign_project: Literal["404", "403"] = "404"
+    """The answer for another team's project."""
+
+    case: Literal["sensitive", "insensitive"] = "sensitive"
+    """Whether ``GPU`` and ``gpu`` are two tags."""
+
+    default_page_size: int = 50
+    """Items on a page when the request names no limit: 1 to 120."""
+
+    longest_name: str = "none"
+    """``none``, or a length and the status for longer names: ``64/400`` or ``64/500``."""
+
+    tag_identity: Literal["team", "link"] = "team"
+    """Whether a name has one id and date in the whole team, or new ones each time it is put on a project."""
+
+    def with_values(self, values: Mapping[str, str]) -> Switches:
+        """Give these switches with some set anew, from names and values as a command line spells them.
+
+        :raises ValueError: no such switch or value. The message lists what there is.
+        """
+        return replace(self, **dict(_parsed(name, value) for name, value in values.items()))
+
+    def name_limit(self) -> tuple[int, int] | None:
+        """Give the longest name's length and the status beyond it, or None without a limit."""
+        if self.longest_name == "none":
+            return None
+        length, status = self.longest_name.split("/")
+        return int(length), int(status)
+
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "last-page-cursor": ("null", "absent"),
+    "add-existing": ("200", "409", "500"),
+    "remove-absent": ("404", "200"),
+    "error-extras": ("details", "issues", "none"),
+    "foreign-project": ("404", "403"),
+    "case": ("sensitive", "insensitive"),
+    "default-page-size": ("50", "1 to 120"),
+    "longest-name": ("none", "LENGTH/400", "LENGTH/500"),
+    "tag-identity": ("team", "link"),
+}
+"""Every switch as the command line spells it, with its values, the default first."""
+
+
+_PATTERNS: Final = {
+    "default-page-size": r"[1-9]\d?|1[01]\d|120",
+    "longest-name": r"none|[1-9]\d*/(400|500)",
+}
+
+
+def describe(switches: Switches) -> str:
+    """Write the switches as ``name=value``, a line each."""
+    return "\n".join(f"{f.name.replace('_', '-')}={getattr(switches, f.name)}" for f in fields(switches))
+
+
+def _parsed(name: str, value: str) -> tuple[str, Any]:
+    choices = CHOICES.get(name)
+    if choices is None:
+        raise ValueError(f"There is no switch {name!r}. There are: {', '.join(CHOICES)}.")
+    pattern = _PATTERNS.get(name, "|".join(choices))
+    if re.fullmatch(pattern, value, re.ASCII) is None:
+        raise ValueError(f"Switch {name!r} has no value {value!r}. It has: {', '.join(choices)}.")
+    return name.replace("-", "_"), int(value) if name == "default-page-size" else value

@@ -1,0 +1,108 @@
+"""The two clients behind one blocking face, so that each scenario runs through both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
+from airflow_provider_paperspace.api.models import Project, Session, Tag
+from airflow_provider_paperspace.api.settings import ClientSettings
+from airflow_provider_paperspace.api.sync_client import PaperspaceClient
+
+
+class Client:
+    """Calls one client's operations. ``slept`` holds the seconds that it would have waited."""
+
+    def __init__(self, settings: ClientSettings, *, on_sleep: Callable[[], None] = lambda: None) -> None:
+        self.settings = settings
+        self.slept: list[float] = []
+        self._on_sleep = on_sleep
+        self._real = self._open()
+
+    def add(self, project_id: Any, names: Any) -> list[str]:
+        return names_of(self._call("add_project_tags", project_id, names))
+
+    def remove(self, project_id: Any, names: Any, **options: Any) -> list[str]:
+        return names_of(self._call("remove_project_tags", project_id, names, **options))
+
+    def list(self, project_id: Any, **options: Any) -> list[str]:
+        return names_of(self._call("list_project_tags", project_id, **options))
+
+    def iterate(self, project_id: Any, **options: Any) -> list[str]:
+        return names_of(self._collect("iter_project_tags", project_id, **options))
+
+    def projects(self, **options: Any) -> list[Project]:
+        return self._collect("iter_projects", **options)
+
+    def project(self, project_id: Any) -> Project:
+        return self._call("get_project", project_id)
+
+    def session(self) -> Session | None:
+        return self._call("get_session")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _note(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._on_sleep()
+
+    def _open(self) -> Any: ...
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any: ...
+
+    def _collect(self, name: str, *args: Any, **options: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+class SyncClient(Client):
+    def _open(self) -> PaperspaceClient:
+        return PaperspaceClient(self.settings, sleep=self._note)
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        return getattr(self._real, name)(*args, **options)
+
+    def _collect(self, name: str, *args: Any, **options: Any) -> Any:
+        return list(getattr(self._real, name)(*args, **options))
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class AsyncClient(Client):
+    def _open(self) -> AsyncPaperspaceClient:
+        self._runner = asyncio.Runner(debug=True)
+
+        async def sleep(seconds: float) -> None:
+            self._note(seconds)
+
+        async def open_client() -> AsyncPaperspaceClient:
+            return AsyncPaperspaceClient(self.settings, sleep=sleep)
+
+        return self._runner.run(open_client())
+
+    def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        return self._runner.run(getattr(self._real, name)(*args, **options))
+
+    def _collect(self, name: str, *args: Any, **options: Any) -> Any:
+        async def collect() -> list[Any]:
+            return [item async for item in getattr(self._real, name)(*args, **options)]
+
+        return self._runner.run(collect())
+
+    def close(self) -> None:
+        self._runner.run(self._real.aclose())
+        self._runner.close()
+
+
+def names_of(tags: Iterable[Tag]) -> list[str]:
+    return [tag.name for tag in tags]

@@ -1,0 +1,105 @@
+"""What every test stands on: an Airflow of its own, a local Paperspace, and the watch for leaked keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+
+# Airflow reads its settings when it is imported, so they come before any import of it.
+os.environ.update(
+    {
+        "AIRFLOW_HOME": tempfile.mkdtemp(prefix="airflow-home-"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
+        # Airflow 3 runs a DAG only out of a bundle that it knows.
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+            [
+                {
+                    "name": folder.replace("/", "-"),
+                    "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+                    "kwargs": {"path": str(REPOSITORY / folder)},
+                }
+                for folder in ("dags", "tests/dags")
+            ]
+        ),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+        "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
+    }
+)
+for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("AIRFLOW_CONN_")]:
+    del os.environ[name]
+
+import pytest  # noqa: E402  # after the settings
+
+from airflow_provider_paperspace.api.settings import ClientSettings  # noqa: E402
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer  # noqa: E402
+from tests.clients import AsyncClient, Client, SyncClient  # noqa: E402
+from tests.secret_watch import API_KEY, SecretWatch, shows_the_key  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def _local_paperspace() -> Iterator[LocalPaperspaceServer]:
+    """The server behind the plugin's fixtures, with the key that the watch looks for."""
+    with LocalPaperspaceServer(api_key=API_KEY) as server:
+        yield server
+
+
+@pytest.fixture
+def server(paperspace_server: LocalPaperspaceServer) -> LocalPaperspaceServer:
+    paperspace_server.reset(seed={"projects": [{"id": "p1", "name": "one", "tags": ["gpu"]}]})
+    return paperspace_server
+
+
+@pytest.fixture
+def settings(server: LocalPaperspaceServer) -> ClientSettings:
+    return ClientSettings(api_key=API_KEY, base_url=server.url, timeout_s=2, name="paperspace_default")
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> Path:
+    """Give the file of Airflow's database, made once."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    return Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
+
+
+@pytest.fixture
+def connection(server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a connection to ``server``, which gives up after two attempts."""
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json(max_attempts=2, timeout=5))
+    return "paperspace_default"
+
+
+@pytest.fixture(params=[SyncClient, AsyncClient], ids=["sync", "async"])
+def client(request: pytest.FixtureRequest, settings: ClientSettings, server: LocalPaperspaceServer) -> Iterator[Client]:
+    """Each of the two clients in turn, called alike. It never sleeps; what it would have slept is in ``slept``."""
+    with request.param(settings, on_sleep=server.restore) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def secret_watch() -> Iterator[SecretWatch]:
+    """Fail any test that shows the API key anywhere."""
+    watch = SecretWatch()
+    with watch.watching():
+        yield watch
+    assert not watch.found, f"the API key leaked: {watch.found}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Search what a test printed, too, and what a failure shows."""
+    report = yield
+    shown = report.capstdout + report.capstderr + report.caplog + report.longreprtext
+    if shows_the_key(shown) and report.outcome == "passed":
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: the API key was printed"
+    return report

@@ -1,0 +1,345 @@
+"""The local Paperspace itself, over plain HTTP as any client sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_paperspace.emulator import __main__ as command_line
+from airflow_provider_paperspace.emulator.faults import KINDS, Fault, parse_fault
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.emulator.state import Paperspace
+from airflow_provider_paperspace.emulator.switches import CHOICES, Switches, describe
+from tests.secret_watch import API_KEY
+
+
+@pytest.fixture
+def http(server: LocalPaperspaceServer) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    with httpx.Client(base_url=server.url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def add(http: httpx.Client, name: object, **more: Any) -> httpx.Response:
+    return http.post("/projects/p1/tags", json={"name": name}, **more)
+
+
+def test_tags_are_added_listed_and_removed_over_http(http: httpx.Client) -> None:
+    added = add(http, "nightly")
+    assert (added.status_code, added.json()["name"]) == (200, "nightly")
+    assert [tag["name"] for tag in http.get("/projects/p1/tags").json()["items"]] == ["nightly", "gpu"]
+    assert http.delete("/projects/p1/tags", params={"name": "nightly"}).json() == added.json()
+    assert [tag["name"] for tag in http.get("/projects/p1/tags").json()["items"]] == ["gpu"]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_cursors_lead_through_all_pages_without_gap_or_repeat(
+    http: httpx.Client, server: LocalPaperspaceServer, order: str
+) -> None:
+    names = [f"tag-{i:03}" for i in range(250)]
+    server.paperspace.add_project("many", tags=names)
+    seen: list[str] = []
+    query: dict[str, Any] = {"limit": 120, "order": order}
+    while True:
+        page = http.get("/projects/many/tags", params=query).json()
+        seen += [tag["name"] for tag in page["items"]]
+        if not page["hasMore"]:
+            break
+        query["after"] = page["nextPage"]
+    assert seen == (names if order == "asc" else names[::-1])
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "121"}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"limit": ""}, "limit"),
+        ({"orderBy": "name"}, "orderBy"),
+        ({"order": "up"}, "order"),
+        ({"after": "made-up"}, "after"),
+        ({"sort": "asc"}, "sort: Unrecognized parameter"),
+    ],
+)
+def test_a_wrong_query_is_refused_with_what_is_wrong(
+    http: httpx.Client, server: LocalPaperspaceServer, query: dict[str, str], problem: str
+) -> None:
+    answer = http.get("/projects/p1/tags", params=query)
+    assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
+    assert problem in answer.json()["details"]["problems"][0]
+    server.reset(seed={"projects": [{"id": "p1"}]}, switches={"error-extras": "issues"})
+    assert problem in http.get("/projects/p1/tags", params=query).json()["issues"][0]["message"]
+    server.reset(seed={"projects": [{"id": "p1"}]}, switches={"error-extras": "none"})
+    assert set(http.get("/projects/p1/tags", params=query).json()) == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (b'{"name": "a"}', "application/json; charset=utf-8", 400, "BAD_REQUEST"),
+        (b'{"name": "a"}', "text/plain", 400, "BAD_REQUEST"),
+        (b'{"name": ', "application/json", 400, "PARSE_ERROR"),
+        (b"[]", "application/json", 400, "BAD_REQUEST"),
+        (b"{}", "application/json", 400, "BAD_REQUEST"),
+        (b'{"name": 7}', "application/json", 400, "BAD_REQUEST"),
+        (b'{"name": "a", "colour": "red"}', "application/json", 400, "BAD_REQUEST"),
+        (json.dumps({"name": "x" * 100_000}).encode(), "application/json", 413, "PAYLOAD_TOO_LARGE"),
+    ],
+)
+def test_a_wrong_body_is_refused(http: httpx.Client, content: bytes, content_type: str, status: int, code: str) -> None:
+    answer = http.post("/projects/p1/tags", content=content, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_removal_needs_its_name_in_the_query(http: httpx.Client) -> None:
+    assert http.delete("/projects/p1/tags").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/projects", "/projects/p1", "/projects/p1/tags"])
+def test_a_wrong_key_is_refused_everywhere_but_at_the_session_which_is_null(http: httpx.Client, path: str) -> None:
+    for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}):
+        assert http.get(path, headers=headers).json()["code"] == "UNAUTHORIZED"
+        session = http.get("/auth/session", headers=headers)
+        assert (session.status_code, session.json()) == (200, None)
+    assert http.get("/auth/session").json()["team"]["namespace"] == "acme"
+
+
+def test_unknown_paths_answer_html_and_wrong_methods_tell_the_right_ones(http: httpx.Client) -> None:
+    assert http.get("/teams").headers["content-type"].startswith("text/html")
+    assert http.get("/projects/a%2Fb/tags").json()["code"] == "NOT_FOUND"
+    refused = http.put("/projects/p1/tags")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST, DELETE")
+
+
+def test_deleted_projects_are_listed_with_their_date_and_not_found_by_id(
+    http: httpx.Client, server: LocalPaperspaceServer
+) -> None:
+    server.paperspace.add_project("p2", dtDeleted="2026-01-01T00:00:00.000Z")
+    assert {p["id"] for p in http.get("/projects").json()["items"] if p["dtDeleted"]} == {"p2"}
+    assert http.get("/projects/p2").status_code == 404
+
+
+@pytest.mark.parametrize(("identity", "same"), [("team", True), ("link", False)])
+def test_a_tag_put_on_again_is_the_teams_or_a_new_one(
+    http: httpx.Client, server: LocalPaperspaceServer, identity: str, same: bool
+) -> None:
+    server.reset(seed={"projects": [{"id": "p1"}]}, switches={"tag-identity": identity})
+    first = add(http, "a").json()
+    http.delete("/projects/p1/tags", params={"name": "a"})
+    assert (add(http, "a").json() == first) is same
+
+
+def test_latency_delays_every_answer(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    server.reset(latency_ms=80)
+    assert http.get("/auth/session").elapsed.total_seconds() >= 0.08
+
+
+def test_it_counts_and_keeps_the_requests_but_not_their_keys(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    add(http, "a")
+    assert [(r.method, r.target, r.status) for r in server.requests] == [("POST", "/projects/p1/tags", 200)]
+    assert "authorization" not in server.requests[0].headers
+    assert httpx.get(server.url.removesuffix("/v1") + "/_local/requests", trust_env=False).json() == {"count": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_hits_the_chosen_requests_only(http: httpx.Client, server: LocalPaperspaceServer, kind: str) -> None:
+    server.fault(kind, at=2, method="GET", path="/tags", seconds=0.05, retry_after="7")
+    honest = http.get("/projects/p1/tags").json()
+    add(http, "a")
+    http.delete("/projects/p1/tags", params={"name": "a"})
+    http.get("/projects/p1")
+    try:
+        faulty = http.get("/projects/p1/tags")
+        spoilt = faulty.status_code != 200 or faulty.content.strip() != json.dumps(honest).encode()
+        assert spoilt or kind == "slow"
+        if kind in ("429", "503"):
+            assert faulty.headers["retry-after"] == "7"
+    except httpx.TransportError:
+        assert kind in ("refused", "reset", "lost-answer")
+    server.restore()
+    assert http.get("/projects/p1/tags").json() == honest
+
+
+def test_a_refusal_of_connections_ends_by_itself(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    server.fault("refused", seconds=0.2)
+    with pytest.raises(httpx.TransportError):
+        http.get("/projects")
+    with httpx.Client(transport=httpx.HTTPTransport(retries=5), headers=http.headers) as patient:
+        assert patient.get(f"{server.url}/projects").status_code == 200
+
+
+def test_switches_are_set_by_name_and_described() -> None:
+    switches = Switches().with_values({"add-existing": "409", "longest-name": "64/500", "default-page-size": "7"})
+    assert (switches.add_existing, switches.name_limit(), switches.default_page_size) == ("409", (64, 500), 7)
+    assert "add-existing=409" in describe(switches).splitlines()
+    assert [line.split("=")[0] for line in describe(switches).splitlines()] == list(CHOICES)
+    assert {name: choices[0] for name, choices in CHOICES.items()} == dict(
+        line.split("=") for line in describe(Switches()).splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"colour": "red"}, "no switch 'colour'. There are: last-page-cursor"),
+        ({"case": "maybe"}, "Switch 'case' has no value 'maybe'. It has: sensitive, insensitive"),
+        ({"default-page-size": "121"}, "no value '121'"),
+        ({"longest-name": "64/404"}, "no value '64/404'"),
+    ],
+)
+def test_a_wrong_switch_is_refused_with_what_there_is(values: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Switches().with_values(values)
+
+
+def test_a_fault_is_read_from_the_command_line() -> None:
+    assert parse_fault("429:at=2,times=0,retry_after=3,method=POST,path=/tags") == Fault(
+        "429", at=2, times=0, retry_after="3", method="POST", path="/tags"
+    )
+    assert parse_fault("500:applied=true,seconds=0.5") == Fault("500", applied=True, seconds=0.5)
+    assert parse_fault("reset") == Fault("reset")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("418", "no fault '418'. There are: 401"),
+        ("429:when=2", "'when=2' is no option. There are: at"),
+        ("429:at", "'at' is no option"),
+        ("429:at=two", "'two' is no value for 'at'"),
+        ("429:method=PUT", "'PUT' is no value for 'method'"),
+        ("429:applied=maybe", "'maybe' is no value for 'applied'"),
+    ],
+)
+def test_a_wrong_fault_is_refused_with_what_there_is(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parse_fault(text)
+
+
+@pytest.mark.parametrize(
+    ("seed", "complaint"),
+    [
+        ({"projects": {}}, "'projects' is {}, and must be of type list"),
+        ({"projects": [{"name": "x"}]}, "lacks 'id'"),
+        ({"projects": ["p1"]}, "'p1' where it must have an object with 'id'"),
+        ({"projects": [{"id": 7}]}, "'id' is 7, and must be of type str"),
+        ({"projects": [{"id": "p", "tags": [{}]}]}, "lacks 'name'"),
+    ],
+)
+def test_a_wrong_seed_is_refused_with_where_it_is_wrong(seed: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Paperspace(seed)
+
+
+def test_a_seed_may_date_its_tags() -> None:
+    tag = {"name": "old", "dtCreated": "2020-01-01T00:00:00.000Z"}
+    paperspace = Paperspace({"projects": [{"id": "p", "tags": [tag, "new"]}]})
+    assert paperspace.tag_names("p") == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--switch", "case"], "write NAME=VALUE"),
+        (["--switch", "case=x"], "no value 'x'"),
+        (["--fault", "x"], "no fault 'x'"),
+        (["--seed", "/nowhere.json"], "No such file"),
+        (["--port", "99999999"], "cannot serve"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(arguments)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("{", "is not JSON"), ("[]", "holds no object")])
+def test_a_seed_file_must_hold_an_object(
+    text: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "seed.json").write_text(text)
+    with pytest.raises(SystemExit):
+        command_line.main(["--seed", str(tmp_path / "seed.json")])
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_command_line_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "seed.json").write_text('{"projects": [{"id": "p9", "tags": ["x"]}]}')
+    command = [sys.executable, "-m", "airflow_provider_paperspace.emulator", "--port", "0", "--api-key", "its-own-key"]
+    command += ["--seed", str(tmp_path / "seed.json"), "--switch", "case=insensitive", "--fault", "500:path=/session"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(6)]
+        url = lines[0].split()[3]
+        assert "AIRFLOW_CONN_PAPERSPACE_DEFAULT='paperspace://:its-own-key@http%3A%2F%2F127.0.0.1" in lines[2]
+        assert "choices, not facts" in lines[4]
+        headers = {"Authorization": "Bearer its-own-key"}
+        assert httpx.get(f"{url}/auth/session", headers=headers, trust_env=False).status_code == 500
+        page = httpx.get(f"{url}/projects/p9/tags", headers=headers, trust_env=False).json()
+        assert [tag["name"] for tag in page["items"]] == ["x"]
+        os.kill(process.pid, signal.SIGINT)
+        process.wait(10)
+
+
+PLUGIN_TEST = """
+import os, sys
+import pytest
+
+def test_nothing_heavy_is_loaded_before_a_fixture_is_used():
+    assert "airflow_provider_paperspace.emulator.pytest_plugin" in sys.modules
+    assert not {"starlette", "uvicorn", "airflow", "requests", "httpx"} & set(sys.modules)
+
+def test_the_server_keeps_its_tags(paperspace_server):
+    paperspace_server.paperspace.add_project("mine", tags=["a"])
+    assert paperspace_server.paperspace.tag_names("mine") == ["a"]
+
+def test_the_next_test_begins_anew(paperspace_server, paperspace_connection):
+    assert "mine" not in paperspace_server.paperspace.projects
+    assert paperspace_connection == "paperspace_default"
+    assert paperspace_server.url in os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"]
+
+def test_the_connection_is_gone_without_its_fixture():
+    assert "AIRFLOW_CONN_PAPERSPACE_DEFAULT" not in os.environ
+"""
+
+
+def test_users_get_the_fixtures_by_installing_the_provider(tmp_path: Path) -> None:
+    (tmp_path / "test_users.py").write_text(PLUGIN_TEST)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    run = subprocess.run(  # noqa: S603
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "airflow_provider_paperspace.emulator.pytest_plugin",
+            str(tmp_path),
+        ],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "4 passed" in run.stdout, run.stdout + run.stderr
+
+
+def test_the_plugin_is_announced_to_pytest() -> None:
+    from importlib.metadata import entry_points
+
+    (plugin,) = entry_points(group="pytest11", name="paperspace")
+    assert plugin.value == "airflow_provider_paperspace.emulator.pytest_plugin"
