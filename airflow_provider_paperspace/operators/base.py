@@ -1,0 +1,46 @@
+"""What all our operators share: the hook, opened late, and which errors a retry cannot mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_paperspace._compat import AirflowFailException, BaseOperator
+from airflow_provider_paperspace.api.errors import ApiError, TagNotFoundError
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+
+BEYOND_RETRY: Final = frozenset({400, 401, 403, 404, 405, 412, 413, 422})
+"""Statuses that stay the same however often a task is tried. After any other error Airflow may retry the task."""
+
+
+class PaperspaceBaseOperator(BaseOperator):
+    """An operator with a connection to Paperspace.
+
+    :param paperspace_conn_id: the connection's id.
+    """
+
+    def __init__(self, *, paperspace_conn_id: str = "paperspace_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paperspace_conn_id = paperspace_conn_id
+
+    @contextmanager
+    def open_hook(self) -> Iterator[PaperspaceHook]:
+        """Open the hook for a ``with`` block.
+
+        :raises AirflowFailException: in the block, something failed that a retry of the task cannot mend.
+        """
+        # Not before it is needed: the hook brings requests, which no DAG file should load to be parsed.
+        from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+
+        try:
+            with PaperspaceHook(self.paperspace_conn_id) as hook:
+                yield hook
+        except ApiError as error:
+            if error.status in BEYOND_RETRY:
+                raise AirflowFailException(str(error)) from error
+            raise
+        except (TagNotFoundError, TypeError, ValueError) as error:
+            raise AirflowFailException(f"Task {self.task_id!r}: {error}") from error

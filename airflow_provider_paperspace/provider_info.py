@@ -1,0 +1,69 @@
+"""What Airflow is told about the provider.
+
+Literals only: Airflow loads this module at every start. The connection form stands here once; Airflow 3.2 and later
+read it here, and the hook hands the same table to the versions before that.
+"""
+
+
+def get_provider_info() -> dict[str, object]:
+    """Give the provider's description in the form of Airflow's provider info schema."""
+    return {
+        "package-name": "airflow-provider-paperspace",
+        "name": "Paperspace",
+        "description": "Tags of [Paperspace](https://www.paperspace.com/) projects as a pipeline signal.",
+        "versions": ["0.1.0"],
+        "integrations": [
+            {
+                "integration-name": "Paperspace",
+                "external-doc-url": "https://docs.digitalocean.com/products/paperspace/",
+                "tags": ["service"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "paperspace",
+                "hook-class-name": "airflow_provider_paperspace.hooks.paperspace.PaperspaceHook",
+                "hook-name": "Paperspace",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login", "port", "extra"],
+                    "relabeling": {"password": "API key", "host": "Base URL"},
+                    "placeholders": {
+                        "password": "from the Paperspace console: Team settings > API keys",
+                        "host": "https://api.paperspace.com/v1",
+                        "timeout": "30",
+                        "max_attempts": "5",
+                        "console_url": "https://console.paperspace.com",
+                    },
+                },
+                "conn-fields": {
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds that one attempt may take. Default: 30.",
+                        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                    },
+                    "max_attempts": {
+                        "label": "Attempts",
+                        "description": "How often a request is sent at most. Default: 5.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "console_url": {
+                        "label": "Console URL",
+                        "description": "Where links lead. Default: https://console.paperspace.com.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                },
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "Paperspace",
+                "python-modules": ["airflow_provider_paperspace.hooks.paperspace"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Paperspace",
+                "python-modules": ["airflow_provider_paperspace.operators.project_tags"],
+            }
+        ],
+    }

@@ -1,0 +1,110 @@
+"""The example DAGs and the operators in a real DAG run: templates, XCom, mapping, and nothing secret left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from tests.conftest import REPOSITORY
+from tests.secret_watch import API_KEY, SecretWatch
+
+
+def run(path: str, **conf: Any) -> tuple[str, dict[str, str]]:
+    """Run a DAG file as ``airflow dags test`` does; give the run's state, and each task's by id and map index."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, REPOSITORY / path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    dag_run = module.dag.test(run_conf=conf)
+    states = {
+        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
+        for ti in dag_run.get_task_instances()
+    }
+    return str(dag_run.state), states
+
+
+@pytest.fixture(autouse=True)
+def world(airflow_db: Path, server: LocalPaperspaceServer, connection: str) -> LocalPaperspaceServer:
+    server.reset()
+    return server
+
+
+def test_the_stages_tag_moves_along_with_the_pipeline(world: LocalPaperspaceServer) -> None:
+    world.paperspace.add_tag("prmximcci", {"name": "stage:failed"})
+    state, tasks = run("dags/example_pipeline_stages.py")
+    assert state == "success"
+    assert {task for task, result in tasks.items() if result == "skipped"} == {"tag_failed", "untag_running"}
+    tags = world.paperspace.tag_names("prmximcci")
+    assert {"team:vision", "gpu", "production"} < set(tags)
+    assert [tag for tag in tags if tag.startswith("released:")]
+    assert not [tag for tag in tags if tag.startswith("stage:")]
+
+
+def test_the_stages_pipeline_run_again_ends_the_same(world: LocalPaperspaceServer) -> None:
+    run("dags/example_pipeline_stages.py")
+    once = world.paperspace.tag_names("prmximcci")
+    run("dags/example_pipeline_stages.py")
+    assert world.paperspace.tag_names("prmximcci") == once
+
+
+def test_a_failing_stage_is_tagged_as_failed(world: LocalPaperspaceServer) -> None:
+    state, tasks = run("dags/example_pipeline_stages.py", fail=True)
+    assert (state, tasks["evaluate"], tasks["tag_failed"]) == ("failed", "failed", "success")
+    assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu", "stage:failed"]
+
+
+def test_the_clean_up_takes_stale_tags_off_every_project_and_no_other(world: LocalPaperspaceServer) -> None:
+    state, tasks = run("dags/example_tag_cleanup.py")
+    assert (state, tasks["remove_stale_tags[1]"]) == ("success", "success")
+    assert "remove_stale_tags[2]" not in tasks, "a project without stale tags is left out"
+    assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu"]
+    assert world.paperspace.tag_names("prspeech01") == ["team:speech", "gpu-demo"]
+    assert world.paperspace.tag_names("prranking1") == ["production"]
+
+
+def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceServer, airflow_db: Path) -> None:
+    world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}, {"id": "p2", "tags": []}]})
+    state, tasks = run("tests/dags/operators_under_test.py")
+    assert (state, set(tasks.values())) == ("success", {"success"})
+    added = {json.loads(r.body)["name"] for r in world.requests if r.method == "POST"}
+    assert {"templated", "everywhere", "one", "two", "three", "four", "gpu"} < added
+    assert [name for name in added if name.startswith("day:2")]
+    assert world.paperspace.tag_names("p1") == world.paperspace.tag_names("p2") == []
+    for row in xcoms(airflow_db, "operators_under_test", "listed"):
+        assert [tag["name"] for tag in row][:2] == ["gpu", "templated"]
+        assert set(row[0]) == {"id", "name", "dtCreated"}
+
+
+@pytest.mark.parametrize("dag_id", ["example_pipeline_stages", "example_tag_cleanup", "operators_under_test"])
+def test_the_key_is_nowhere_in_airflows_database_nor_in_its_logs(
+    airflow_db: Path, dag_id: str, secret_watch: SecretWatch
+) -> None:
+    run(f"{'tests/dags' if dag_id.startswith('op') else 'dags'}/{dag_id}.py")
+    assert secret_watch.searched
+    database = airflow_db.read_bytes()
+    assert dag_id.encode() in database, "the search would find what is there"
+    assert API_KEY.encode() not in database
+    assert not [path for path in airflow_db.parent.rglob("*.log") if API_KEY.encode() in path.read_bytes()]
+
+
+def test_every_example_is_run_here() -> None:
+    source = Path(__file__).read_text()
+    for example in (REPOSITORY / "dags").glob("*.py"):
+        assert f"dags/{example.name}" in source
+
+
+def xcoms(airflow_db: Path, dag_id: str, task_id: str) -> list[Any]:
+    with sqlite3.connect(airflow_db) as database:
+        query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
+        rows = database.execute(query, (dag_id, task_id)).fetchall()
+    database.close()
+    assert rows
+    values = [json.loads(value) for (value,) in rows]
+    return [json.loads(value) if isinstance(value, str) else value for value in values]  # 2.11 stores JSON, 3 its text
