@@ -325,6 +325,8 @@ def test_users_get_the_fixtures_by_installing_the_provider(tmp_path: Path) -> No
             "-m",
             "pytest",
             "-q",
+            "-c",
+            os.devnull,
             "-p",
             "airflow_provider_paperspace.emulator.pytest_plugin",
             str(tmp_path),

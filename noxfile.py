@@ -1,0 +1,76 @@
+"""Everything that is checked, in environments made for it. ``make test`` runs all of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nox
+
+AIRFLOWS = ["3.3.2", "2.11.2"]
+PACKAGE = "airflow_provider_paperspace"
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run ruff, and the import contracts."""
+    session.install("ruff", "import-linter", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", "--no-logo")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Run mypy --strict over the package."""
+    session.install("mypy", "types-requests", "pytest", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.run("mypy", "--strict")
+
+
+@nox.session
+@nox.parametrize("airflow", AIRFLOWS)
+def tests(session: nox.Session, airflow: str) -> None:
+    """Run the tests, measure what they reach, and hold it to the mark."""
+    session.install(f"apache-airflow=={airflow}", "-e", ".[dev]")
+    data = Path(session.create_tmp()) / "coverage"
+    session.run("coverage", "erase", f"--data-file={data}")
+    session.run("coverage", "run", f"--data-file={data}", "-m", "pytest", "-q", *session.posargs)
+    if not session.posargs:
+        session.run("coverage", "combine", "-q", f"--data-file={data}")
+        session.run("coverage", "report", f"--data-file={data}", f"--include={PACKAGE}/api/*", "--fail-under=100")
+        session.run("coverage", "report", f"--data-file={data}", "--fail-under=95")
+
+
+@nox.session
+@nox.parametrize("airflow", AIRFLOWS)
+def package(session: nox.Session, airflow: str) -> None:
+    """Build the wheel, install it where the sources are not, and let Airflow list the provider."""
+    session.install("build")
+    out = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(out), silent=True)
+    (wheel,) = out.glob("*.whl")
+    session.install(f"apache-airflow=={airflow}", str(wheel))
+    home = Path(session.create_tmp()) / "airflow"
+    session.chdir(session.create_tmp())
+    quiet = {"AIRFLOW_HOME": str(home), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    quiet["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
+    listed = session.run("airflow", "providers", "hooks", "-o", "json", silent=True, env=quiet)
+    hooks = {hook["connection_type"]: hook["class"] for hook in json.loads(str(listed).strip().splitlines()[-1])}
+    if hooks.get("paperspace") != f"{PACKAGE}.hooks.paperspace.PaperspaceHook":
+        session.error(f"Airflow {airflow} does not find the hook in the wheel: {hooks}")
+    session.run("python", "-c", f"import {PACKAGE}.operators.project_tags as m; print(m.__file__)", env=quiet)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    session.install("sphinx", "myst-parser", "furo", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.run("sphinx-build", "-q", "-W", "-b", "html", "docs", "docs/_build")
+    session.log("The documentation is in docs/_build/index.html.")

@@ -1,0 +1,87 @@
+"""Listing 10,000 tags through the hook, over a bare ``requests.Session`` loop; memory while iterating."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import requests
+
+from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+from tests.bench.report import Report
+from tests.bench.server import API_KEY, BenchServer, bench_server
+
+TAGS = 10_000
+ROUNDS = {0: 9, 20: 3}
+
+
+def seed(tags: int) -> dict[str, object]:
+    return {"projects": [{"id": "p", "tags": [f"tag-{i:06}" for i in range(tags)]}]}
+
+
+def bare_loop(server: BenchServer) -> int:
+    count = 0
+    with requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {API_KEY}"
+        params: dict[str, str | int] = {"limit": 120, "orderBy": "dtCreated", "order": "desc"}
+        while True:
+            page = session.get(f"{server.url}/projects/p/tags", params=params, timeout=30).json()
+            count += len(page["items"])
+            if not page["hasMore"]:
+                return count
+            params["after"] = page["nextPage"]
+
+
+def through_the_hook() -> int:
+    with PaperspaceHook() as hook:
+        return len(hook.list_project_tags("p"))
+
+
+def seconds(call: Callable[[], int]) -> float:
+    began = time.perf_counter()
+    assert call() == TAGS
+    return time.perf_counter() - began
+
+
+def measure(report: Report) -> None:
+    for latency_ms, aim in ((0, 1.15), (20, 1.02)):
+        with bench_server(seed(TAGS), latency_ms=latency_ms) as server:
+            os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"] = server.connection()
+            bare_loop(server)
+            through_the_hook()
+            before = server.request_count()
+            through_the_hook()
+            requests_sent = server.request_count() - before
+            # In turns, so that what else the machine does falls on both.
+            pairs = [(seconds(lambda: bare_loop(server)), seconds(through_the_hook)) for _ in range(ROUNDS[latency_ms])]
+            bare, ours = (statistics.median(times) for times in zip(*pairs, strict=True))
+            name = f"list {TAGS:,} tags, server at {latency_ms} ms"
+            report.row(f"{name}: requests", f"{requests_sent}", "84 pages", aim="84")
+            report.row(f"{name}: time", f"{ours:.3f} s", f"bare loop {bare:.3f} s", ratio=ours / bare, aim=aim)
+
+
+def peak_bytes(tags: int) -> int:
+    with bench_server(seed(tags)) as server:
+        os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"] = server.connection()
+        with PaperspaceHook() as hook:
+            next(hook.iter_project_tags("p"))  # what is loaded once is not the list's
+            tracemalloc.start()
+            count = sum(1 for _ in hook.iter_project_tags("p"))
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+    assert count == tags
+    return peak
+
+
+def measure_memory(report: Report) -> None:
+    small, large = peak_bytes(1_000), peak_bytes(100_000)
+    report.row(
+        "iterate 100,000 tags: peak memory",
+        f"{large / 1e6:.2f} MB",
+        f"1,000 tags {small / 1e6:.2f} MB",
+        ratio=large / small,
+        aim="flat",
+    )

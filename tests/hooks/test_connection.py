@@ -1,0 +1,101 @@
+"""What a connection may say, however it was written down, and what is told when it makes no sense."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import Connection
+
+from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
+
+
+def read(extra: Any = None, **fields: Any) -> ConnectionSettings:
+    fields = {"conn_id": "c", "conn_type": "paperspace", "password": "psk-1", **fields}
+    connection = Connection(**fields, extra=json.dumps(extra or {}))
+    return read_connection(connection, connection.extra_dejson)
+
+
+def test_a_key_alone_is_enough() -> None:
+    settings = read()
+    assert (settings.client.base_url, settings.console_url) == (
+        "https://api.paperspace.com/v1",
+        "https://console.paperspace.com",
+    )
+    assert (settings.client.timeout_s, settings.client.max_attempts, settings.client.name) == (30.0, 5, "c")
+    assert settings.sources["base URL"] == settings.sources["timeout"] == "default"
+    assert settings.sources["API key"] == "Password"
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({"host": "https://gateway.example.org/v1"}, "https://gateway.example.org/v1"),
+        ({"host": "gateway.example.org"}, "https://gateway.example.org/v1"),
+        ({"host": "gateway.example.org", "port": 8443}, "https://gateway.example.org:8443/v1"),
+        ({"host": "https://gateway.example.org/v1", "port": 8443}, "https://gateway.example.org:8443/v1"),
+        ({"host": "https://gateway.example.org:1/v1", "port": 8443}, "https://gateway.example.org:1/v1"),
+        ({"host": "127.0.0.1", "port": 8787, "schema": "http"}, "http://127.0.0.1:8787/v1"),
+        ({"host": "http://localhost:8787/v1"}, "http://localhost:8787/v1"),
+        ({"host": " "}, "https://api.paperspace.com/v1"),
+    ],
+)
+def test_the_base_url_is_joined_from_where_it_stands(fields: dict[str, Any], base_url: str) -> None:
+    assert read(**fields).client.base_url == base_url
+
+
+EXTRA = {"timeout": 7, "max_attempts": 2, "console_url": "https://console.example.org"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "paperspace://:psk-1@?timeout=7&max_attempts=2&console_url=https%3A%2F%2Fconsole.example.org%2F",
+        json.dumps({"conn_type": "paperspace", "password": "psk-1", "extra": EXTRA}),
+    ],
+)
+def test_a_uri_and_json_say_the_same(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+
+    monkeypatch.setenv("AIRFLOW_CONN_WRITTEN", uri)
+    settings = PaperspaceHook("written").read_settings()
+    assert (settings.client.timeout_s, settings.client.max_attempts) == (7.0, 2)
+    assert (settings.client.api_key, settings.console_url) == ("psk-1", "https://console.example.org")
+    assert settings.sources["timeout"] == "Extra 'timeout'"
+
+
+def test_what_a_form_leaves_empty_is_the_default_and_what_it_does_not_know_is_told() -> None:
+    settings = read({"timeout": "", "max_attempts": None, "console_url": "", "max_atempts": 3})
+    assert (settings.client.timeout_s, settings.client.max_attempts) == (30.0, 5)
+    assert settings.unknown_extras == ("max_atempts",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "extra", "complaint"),
+    [
+        ({"password": None}, {}, r"has no API key\. Put it in the Password field .* or set AIRFLOW_CONN_C\."),
+        ({"password": " "}, {}, "has no API key"),
+        ({"password": None, "login": "psk-1"}, {}, "Login field holds something: the key belongs into Password"),
+        ({"password": "psk 1"}, {}, "The API key holds a blank"),
+        ({"host": "http://example.org"}, {}, "in clear"),
+        ({"host": "https://[::1", "port": 1}, {}, "malformed"),
+        ({}, {"timeout": "soon"}, "Extra 'timeout' is \"soon\", and must be a number of seconds"),
+        ({}, {"timeout": 0}, "timeout"),
+        ({}, {"timeout": True}, "Extra 'timeout' is true"),
+        ({}, {"max_attempts": 2.5}, r"Extra 'max_attempts' is 2\.5, and must be a whole number"),
+        ({}, {"max_attempts": [3]}, "must be a whole number"),
+        ({}, {"max_attempts": 0}, "from 1 up"),
+        ({}, {"console_url": "console"}, "Extra 'console_url' must be a URL such as"),
+        ({}, {"console_url": "https://[::1"}, "Extra 'console_url' must be a URL"),
+        ({}, {"console_url": "https://u:p@h"}, "Extra 'console_url' must be a URL"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_told_with_connection_and_field(
+    fields: dict[str, Any], extra: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint) as caught:
+        read(extra, **fields)
+    assert str(caught.value).startswith("Connection 'c'")
+    assert "psk" not in str(caught.value)
+    assert caught.value.__context__ is None or "psk" not in str(caught.value.__context__)

@@ -1,0 +1,105 @@
+"""What Airflow is told about the provider, and what it makes of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import distribution, entry_points
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+import pytest
+
+import airflow_provider_paperspace
+from airflow_provider_paperspace import provider_info
+from airflow_provider_paperspace.hooks.connection import EXTRAS
+from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+from airflow_provider_paperspace.provider_info import get_provider_info
+
+ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
+INFO: dict[str, Any] = get_provider_info()
+(CONNECTION_TYPE,) = INFO["connection-types"]
+
+
+def cli(*arguments: str) -> str:
+    command = [sys.executable, "-m", "airflow", *arguments]
+    quiet = {**os.environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet)  # noqa: S603
+    return run.stdout
+
+
+def test_it_fits_airflows_own_schema() -> None:
+    schema = Path(airflow.__file__).parent / "provider_info.schema.json"
+    jsonschema.validate(INFO, json.loads(schema.read_text()))
+
+
+def test_it_is_found_by_its_entry_point_under_its_distributions_name() -> None:
+    (found,) = [e for e in entry_points(group="apache_airflow_provider") if "paperspace" in e.value]
+    assert found.load() is get_provider_info
+    assert INFO["package-name"] == distribution("airflow-provider-paperspace").name
+
+
+def test_its_version_is_the_packages() -> None:
+    assert INFO["versions"] == [airflow_provider_paperspace.__version__]
+    assert distribution("airflow-provider-paperspace").version == airflow_provider_paperspace.__version__
+
+
+def test_it_is_literals_alone() -> None:
+    tree = ast.parse(Path(provider_info.__file__).read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom, ast.Call))]
+
+
+def test_all_that_it_names_is_there() -> None:
+    for section in ("hooks", "operators"):
+        for entry in INFO[section]:
+            assert [importlib.import_module(module) for module in entry["python-modules"]]
+    module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
+    hook = getattr(importlib.import_module(module), name)
+    assert (hook.conn_type, hook.hook_name) == (CONNECTION_TYPE["connection-type"], CONNECTION_TYPE["hook-name"])
+    assert tuple(CONNECTION_TYPE["conn-fields"]) == EXTRAS
+
+
+def test_the_commands_that_list_providers_show_it() -> None:
+    assert "airflow-provider-paperspace" in cli("providers", "list", "-o", "json")
+    hooks = {hook["connection_type"]: hook for hook in json.loads(cli("providers", "hooks", "-o", "json"))}
+    assert hooks["paperspace"]["class"] == "airflow_provider_paperspace.hooks.paperspace.PaperspaceHook"
+    assert "Paperspace" in cli("providers", "get", "airflow-provider-paperspace", "--full")
+
+
+@pytest.mark.skipif(not ON_AIRFLOW_2, reason="Airflow 3.3 reads the form from the metadata")
+def test_airflow_2_makes_the_form_from_the_hooks_methods() -> None:
+    widgets = PaperspaceHook.get_connection_form_widgets()
+    assert {name: field.args[0] for name, field in widgets.items()} == {
+        name: field["label"] for name, field in CONNECTION_TYPE["conn-fields"].items()
+    }
+    from airflow.providers_manager import ProvidersManager
+
+    behaviour = ProvidersManager().field_behaviours["paperspace"]
+    assert behaviour["relabeling"] == {"password": "API key", "host": "Base URL"}
+    assert behaviour["hidden_fields"] == ["schema", "login", "port", "extra"]
+    assert behaviour["placeholders"]["host"] == "https://api.paperspace.com/v1"
+
+
+@pytest.mark.skipif(ON_AIRFLOW_2, reason="Airflow 2 makes the form from the hook's methods")
+def test_airflow_3_makes_the_form_from_the_metadata() -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (form,) = [meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "paperspace"]
+    assert form.hook_name == "Paperspace"
+    assert form.standard_fields is not None
+    assert form.standard_fields.password is not None
+    assert form.standard_fields.password.title == "API key"
+    assert form.standard_fields.login is not None
+    assert form.standard_fields.login.hidden
+    assert set(form.extra_fields or {}) == set(EXTRAS)
+
+
+def test_the_behaviour_is_the_same_for_both_lines() -> None:
+    behaviour = PaperspaceHook.get_ui_field_behaviour()
+    assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION_TYPE["ui-field-behaviour"].items()}
