@@ -54,10 +54,10 @@ def package(session: nox.Session, airflow: str) -> None:
     session.install("build")
     out = Path(session.create_tmp()) / "dist"
     shutil.rmtree(out, ignore_errors=True)
-    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(out), silent=True)
+    session.run("python", "-m", "build", "--outdir", str(out), silent=True)
     (wheel,) = out.glob("*.whl")
     session.install(f"apache-airflow=={airflow}", str(wheel))
-    home = Path(session.create_tmp()) / "airflow"
+    home = Path(session.create_tmp()).resolve() / "airflow"
     session.chdir(session.create_tmp())
     quiet = {"AIRFLOW_HOME": str(home), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
     quiet["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
