@@ -161,4 +161,4 @@ def test_the_guide_tells_which_answers_fail_at_once_and_which_limits_hold() -> N
     assert f"up to {retries.RETRY_AFTER_CAP_S:.0f} seconds" in guide
     assert f"min({retries.BACKOFF_CAP_S:.0f}, {retries.BACKOFF_INITIAL_S:g} * 2 ** n)" in design
     assert f"later than {retries.MAX_TOTAL_S:.0f} seconds" in design
-    assert f"the last {flows._REMEMBERED:,} names" in design
+    assert f"the last {flows.REMEMBERED:,} names" in design

@@ -96,7 +96,7 @@ class AsyncPaperspaceClient:
 
     async def _iterate(self, walk: flows.Walk[T]) -> AsyncIterator[T]:
         while walk.has_more:
-            for item in await self._run(walk.next_page()):
+            for item in await self._run(walk.next_new_items()):
                 yield item
 
     async def _run(self, flow: flows.Flow[T]) -> T:

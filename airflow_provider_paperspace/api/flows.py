@@ -10,7 +10,8 @@ the tag there, ``remove`` with it gone, and running either twice is the same as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -37,35 +38,33 @@ MAX_EMPTY_PAGES: Final = 10
 MAX_PAGES: Final = 10_000
 """1.2 million items at the full page size, and no team has that many."""
 
-_REMEMBERED: Final = 10 * MAX_PAGE_SIZE
+REMEMBERED: Final = 5 * MAX_PAGE_SIZE
+"""So many keys at least are remembered while a list is iterated, to give an item once that comes again."""
 
 
 class Walk(Generic[T]):
-    """A walk over the pages of a list, one page in memory at a time.
-
-    An item that comes again is given once. The list is ordered by creation, so an item comes again next to where it
-    was, when others are added or removed during the walk; the last 1,200 keys are remembered for that, and memory
-    stays flat however long the list.
-    """
+    """A walk over the pages of a list, one page in memory at a time."""
 
     def __init__(
         self,
         request_page: Callable[[str | None], Request],
         parse_page: Callable[[bytes], Page[T]],
-        key: Callable[[T], Hashable],
+        key: Callable[[T], str],
     ) -> None:
         self._request_page = request_page
         self._parse_page = parse_page
         self._key = key
         self._cursor: str | None = None
-        self._cursors: set[str] = set()
-        self._recent: dict[Hashable, None] = {}
+        # Eight bytes a cursor: the list may have thousands of pages, and memory is to stay flat.
+        self._cursor_hashes = array("q")
+        self._recent: set[str] = set()
+        self._less_recent: set[str] = set()
         self._pages = 0
         self._empty_pages = 0
         self.has_more = True
 
     def next_page(self) -> Flow[list[T]]:
-        """Read the next page and give its new items, which may be none.
+        """Read the next page and give its items, which may be none, and may have come before.
 
         :raises UnexpectedResponseError: the answer is malformed, or leads nowhere or round in circles.
         """
@@ -77,7 +76,20 @@ class Walk(Generic[T]):
         self.has_more = page.has_more
         if page.has_more:
             self._cursor = self._checked_cursor(page, request)
-        return self._new_items(page.items)
+        return page.items
+
+    def next_new_items(self) -> Flow[list[T]]:
+        """Read the next page and give those of its items that did not come before.
+
+        The list is ordered by creation, so when others are added or removed during the walk, an item comes again next
+        to where it was. The last 600 keys at least are remembered for that, and memory stays flat.
+        """
+        items = yield from self.next_page()
+        new = {key: item for item in items if not self._came_before(key := self._key(item))}
+        self._recent.update(new)
+        if len(self._recent) >= REMEMBERED:
+            self._less_recent, self._recent = self._recent, set()
+        return list(new.values())
 
     def _checked_cursor(self, page: Page[T], request: Request) -> str:
         cursor = page.next_page
@@ -85,23 +97,19 @@ class Walk(Generic[T]):
             problem = "the service says that more pages follow and gives no cursor"
         elif not cursor:
             problem = "the service says that more pages follow and gives an empty cursor ''"
-        elif cursor in self._cursors:
+        elif hash(cursor) in self._cursor_hashes:
             problem = f"the service gave the cursor {cursor!r} a second time: the pages would go round in circles"
         elif self._empty_pages >= MAX_EMPTY_PAGES:
             problem = f"the service gave {MAX_EMPTY_PAGES} empty pages in a row, the next at cursor {cursor!r}"
         elif self._pages >= MAX_PAGES:
             problem = f"the service gave {MAX_PAGES} pages and has more, the next at cursor {cursor!r}"
         else:
-            self._cursors.add(cursor)
+            self._cursor_hashes.append(hash(cursor))
             return cursor
         raise _unexpected(request, problem)
 
-    def _new_items(self, items: list[T]) -> list[T]:
-        new = {key: item for item in items if (key := self._key(item)) not in self._recent}
-        self._recent.update(dict.fromkeys(new))
-        while len(self._recent) > _REMEMBERED:
-            del self._recent[next(iter(self._recent))]
-        return list(new.values())
+    def _came_before(self, key: str) -> bool:
+        return key in self._recent or key in self._less_recent
 
 
 def walk_project_tags(project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Walk[Tag]:

@@ -110,7 +110,7 @@ class PaperspaceClient:
 
     def _iterate(self, walk: flows.Walk[T]) -> Iterator[T]:
         while walk.has_more:
-            yield from self._run(walk.next_page())
+            yield from self._run(walk.next_new_items())
 
     def _run(self, flow: flows.Flow[T]) -> T:
         try:
