@@ -72,5 +72,6 @@ def package(session: nox.Session, airflow: str) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
     session.install("sphinx", "myst-parser", "furo", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
-    session.run("sphinx-build", "-q", "-W", "-b", "html", "docs", "docs/_build")
+    home = {"AIRFLOW_HOME": str(Path(session.create_tmp()).resolve() / "airflow")}
+    session.run("sphinx-build", "-q", "-W", "-b", "html", "docs", "docs/_build", env=home)
     session.log("The documentation is in docs/_build/index.html.")
