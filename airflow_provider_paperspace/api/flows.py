@@ -97,6 +97,8 @@ class Walk(Generic[T]):
             problem = "the service says that more pages follow and gives no cursor"
         elif not cursor:
             problem = "the service says that more pages follow and gives an empty cursor ''"
+        elif not messages.is_sendable(cursor):
+            problem = "the service says that more pages follow and gives a cursor that is no valid Unicode"
         elif hash(cursor) in self._cursor_hashes:
             problem = f"the service gave the cursor {cursor!r} a second time: the pages would go round in circles"
         elif self._empty_pages >= MAX_EMPTY_PAGES:
@@ -321,7 +323,7 @@ def _read(request: Request, response: Response, parse: Callable[[bytes], T]) -> 
 
 def _error(request: Request, response: Response) -> PaperspaceError:
     if response.status < 400:
-        host = urlsplit(response.headers.get("location", "")).hostname
+        host = _host_of(response.headers.get("location", ""))
         where = f" to {host!r}" if host else ""
         problem = f"the service answered {response.status} and sends us on{where}, where the key must not go"
         return _unexpected(request, problem, advice="Check the connection's Host: it must be the API itself.")
@@ -336,6 +338,13 @@ def _error(request: Request, response: Response) -> PaperspaceError:
     if response.retry_after_s is not None:
         error.notes.append(f"With its last answer, {retries.asked_for(response.retry_after_s)}.")
     return error
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _unexpected(request: Request, problem: str, *, advice: str = "") -> UnexpectedResponseError:

@@ -164,11 +164,18 @@ def _check_tag_name(name: object) -> str:
     return _check_unicode(name, "tag name")
 
 
-def _check_unicode(text: str, what: str) -> str:
+def is_sendable(text: str) -> bool:
+    """Say whether the text can be percent-encoded: half of a surrogate pair, which JSON can spell, cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError(f"The {what} {text!r} holds half of a surrogate pair and cannot be sent.") from None
+        return False
+    return True
+
+
+def _check_unicode(text: str, what: str) -> str:
+    if not is_sendable(text):
+        raise ValueError(f"The {what} {text!r} holds half of a surrogate pair and cannot be sent.")
     return text
 
 

@@ -33,7 +33,8 @@ class ClientSettings:
     :param api_key: a Paperspace API key. It leaves in the Authorization header, to the base URL's host, and shows
         in no repr.
     :param base_url: where the API is. Without a path, ``/v1`` is meant. ``http://`` is for loopback hosts only.
-    :param timeout_s: seconds that one attempt may take, from the connect to the last byte.
+    :param timeout_s: seconds that one attempt may take, from the connect to the last byte. The blocking client
+        counts anew while a server sends the head of its answer byte by byte; the asynchronous one does not.
     :param max_attempts: how often one request is sent at most.
     :param name: what messages call these settings; the hook puts the connection id here.
     :raises ValueError: one of them does not make sense. The message never quotes the key.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -109,8 +108,8 @@ def _extra(extra: Mapping[str, Any], name: str, read: Callable[[Any], T], subjec
         return read(value)
     except (TypeError, ValueError):
         kind = {"float": "a number of seconds", "_whole": "a whole number", "str": "a URL"}[read.__name__]
-        shown = json.dumps(value, default=str)
-        raise ValueError(f"{subject}: Extra {name!r} is {shown}, and must be {kind}.") from None
+    # The value is not quoted, nor the error that quotes it: it may be the key, in the wrong field.
+    raise ValueError(f"{subject}: Extra {name!r} must be {kind}, and its value is none.")
 
 
 def _whole(value: Any) -> int:

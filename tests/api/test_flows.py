@@ -67,6 +67,7 @@ class TestReading:
         [
             ([None], "no cursor"),
             ([""], "an empty cursor ''"),
+            (["\ud800"], "a cursor that is no valid Unicode"),
             (["x", "x"], "the cursor 'x' a second time"),
             (["x", "y", "x"], "the cursor 'x' a second time"),
         ],
@@ -120,6 +121,7 @@ class TestReading:
             (Response(200, {}, b"{"), UnexpectedResponseError, "it is not JSON"),
             (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "cut off after 9 bytes"),
             (Response(302, {"location": "https://evil.example/x?y"}, b""), UnexpectedResponseError, "'evil.example'"),
+            (Response(302, {"location": "http://[x/"}, b""), UnexpectedResponseError, "302 and sends us on, where"),
             (Response(304, {}, b""), UnexpectedResponseError, "304 and sends us on, where"),
             (refusal(429, retry_after_s=3600.0), PaperspaceError, "asks for 3600 s, of which at most 120 s"),
         ],
