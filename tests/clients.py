@@ -28,6 +28,11 @@ class Client:
     def remove(self, project_id: Any, names: Any, **options: Any) -> list[str]:
         return names_of(self._call("remove_project_tags", project_id, names, **options))
 
+    def set(self, project_id: Any, names: Any, **options: Any) -> tuple[list[str], list[str]]:
+        """Give the names that were added, and those that were removed."""
+        change = self._call("set_project_tags", project_id, names, **options)
+        return names_of(change.added), names_of(change.removed)
+
     def list(self, project_id: Any, **options: Any) -> list[str]:
         return names_of(self._call("list_project_tags", project_id, **options))
 

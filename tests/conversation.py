@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
+from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import TransportError
-from airflow_provider_paperspace.api.flows import Flow
 from airflow_provider_paperspace.api.messages import Request, Response
 
 T = TypeVar("T")

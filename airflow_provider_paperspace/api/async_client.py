@@ -16,11 +16,13 @@ from typing import Self, TypeVar
 import httpx
 from tenacity import AsyncRetrying
 
-from airflow_provider_paperspace.api import flows, retries
+from airflow_provider_paperspace.api import flows, policies, retries, walks
+from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
 from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
 from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.api.settings import ClientSettings, ca_bundle
 
@@ -45,7 +47,7 @@ class AsyncPaperspaceClient:
         self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
     ) -> AsyncIterator[Tag]:
         """Iterate over a project's tags with a page in memory at a time."""
-        return self._iterate(flows.walk_project_tags(project_id, order=order, page_size=page_size))
+        return self._iterate(walks.walk_project_tags(project_id, order=order, page_size=page_size))
 
     async def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
         """List a project's tags, each name once."""
@@ -53,21 +55,30 @@ class AsyncPaperspaceClient:
 
     async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
         """Put one or many tags on a project; give the tags now there, in the order asked."""
-        asked, tries = check_tag_names(names), self.settings.max_attempts
-        change = await self._change(project_id, flows.add_project_tags(project_id, asked, max_attempts=tries))
-        return change.present(asked)
+        asked = check_tag_names(names)
+        return (await self.converge_project_tags(project_id, policies.adding(asked))).present(asked)
 
     async def remove_project_tags(
         self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True
     ) -> list[Tag]:
         """Take one or many tags off a project; give those that were taken off."""
-        tries = self.settings.max_attempts
-        flow = flows.remove_project_tags(project_id, names, missing_ok=missing_ok, max_attempts=tries)
-        return list((await self._change(project_id, flow)).removed)
+        policy = policies.removing(names, missing_ok=missing_ok)
+        return list((await self.converge_project_tags(project_id, policy)).removed)
+
+    async def set_project_tags(
+        self, project_id: str, names: str | Iterable[str], *, within: str | None = None
+    ) -> TagChange:
+        """Let a project have exactly these tags among those that begin with ``within``; others stay."""
+        return await self.converge_project_tags(project_id, policies.setting(names, within=within))
+
+    async def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
+        """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
+        flow = flows.converge_project_tags(project_id, policy, max_attempts=self.settings.max_attempts)
+        return await self._change(project_id, flow)
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> AsyncIterator[Project]:
         """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
-        return self._iterate(flows.walk_projects(order=order, page_size=page_size))
+        return self._iterate(walks.walk_projects(order=order, page_size=page_size))
 
     async def get_project(self, project_id: str) -> Project:
         """Read one project."""
@@ -89,17 +100,17 @@ class AsyncPaperspaceClient:
     ) -> None:
         await self.aclose()
 
-    async def _change(self, project_id: str, flow: flows.Flow[TagChange]) -> TagChange:
+    async def _change(self, project_id: str, flow: Flow[TagChange]) -> TagChange:
         change = await self._run(flow)
         log.info("Project %r: %s", project_id, change)
         return change
 
-    async def _iterate(self, walk: flows.Walk[T]) -> AsyncIterator[T]:
+    async def _iterate(self, walk: walks.Walk[T]) -> AsyncIterator[T]:
         while walk.has_more:
             for item in await self._run(walk.next_new_items()):
                 yield item
 
-    async def _run(self, flow: flows.Flow[T]) -> T:
+    async def _run(self, flow: Flow[T]) -> T:
         try:
             request = next(flow)
             while True:

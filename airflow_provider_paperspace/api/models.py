@@ -90,12 +90,16 @@ class TagChange:
 
     :param unchanged: tags that were to be there and were.
     :param absent: names that were to be gone and were.
+    :param before: the names that the project had when it was read.
+    :param after: the names that it has now, as far as was seen.
     """
 
     added: tuple[Tag, ...] = ()
     removed: tuple[Tag, ...] = ()
     unchanged: tuple[Tag, ...] = ()
     absent: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
     def present(self, names: Iterable[str]) -> list[Tag]:
         """List the tags that are there after the write, in the order of their names in ``names``."""

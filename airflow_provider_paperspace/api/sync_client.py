@@ -15,11 +15,13 @@ import urllib3
 from requests.auth import AuthBase
 from tenacity import Retrying
 
-from airflow_provider_paperspace.api import flows, retries
+from airflow_provider_paperspace.api import flows, policies, retries, walks
+from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
 from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
 from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.api.settings import ClientSettings, ca_bundle
 
@@ -54,7 +56,7 @@ class PaperspaceClient:
         :param order: by creation, ``desc`` newest first or ``asc`` oldest first.
         :param page_size: tags per request, 1 to 120.
         """
-        return self._iterate(flows.walk_project_tags(project_id, order=order, page_size=page_size))
+        return self._iterate(walks.walk_project_tags(project_id, order=order, page_size=page_size))
 
     def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
         """List a project's tags, each name once."""
@@ -65,9 +67,8 @@ class PaperspaceClient:
 
         :return: the tags now there, in the order asked.
         """
-        asked, tries = check_tag_names(names), self.settings.max_attempts
-        change = self._change(project_id, flows.add_project_tags(project_id, asked, max_attempts=tries))
-        return change.present(asked)
+        asked = check_tag_names(names)
+        return self.converge_project_tags(project_id, policies.adding(asked)).present(asked)
 
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:
         """Take one or many tags off a project.
@@ -75,13 +76,26 @@ class PaperspaceClient:
         :param missing_ok: whether a tag that is not there is well. If not, nothing at all is removed.
         :return: the tags that were taken off.
         """
-        tries = self.settings.max_attempts
-        flow = flows.remove_project_tags(project_id, names, missing_ok=missing_ok, max_attempts=tries)
-        return list(self._change(project_id, flow).removed)
+        policy = policies.removing(names, missing_ok=missing_ok)
+        return list(self.converge_project_tags(project_id, policy).removed)
+
+    def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
+        """Let a project have exactly these tags among those that begin with ``within``; others stay.
+
+        What is missing is added before what is too much is removed, and one request is all when nothing differs.
+
+        :param within: a prefix such as ``stage:``. None manages all of the project's tags.
+        """
+        return self.converge_project_tags(project_id, policies.setting(names, within=within))
+
+    def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
+        """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
+        flow = flows.converge_project_tags(project_id, policy, max_attempts=self.settings.max_attempts)
+        return self._change(project_id, flow)
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Iterator[Project]:
         """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
-        return self._iterate(flows.walk_projects(order=order, page_size=page_size))
+        return self._iterate(walks.walk_projects(order=order, page_size=page_size))
 
     def get_project(self, project_id: str) -> Project:
         """Read one project."""
@@ -103,16 +117,16 @@ class PaperspaceClient:
     ) -> None:
         self.close()
 
-    def _change(self, project_id: str, flow: flows.Flow[TagChange]) -> TagChange:
+    def _change(self, project_id: str, flow: Flow[TagChange]) -> TagChange:
         change = self._run(flow)
         log.info("Project %r: %s", project_id, change)
         return change
 
-    def _iterate(self, walk: flows.Walk[T]) -> Iterator[T]:
+    def _iterate(self, walk: walks.Walk[T]) -> Iterator[T]:
         while walk.has_more:
             yield from self._run(walk.next_new_items())
 
-    def _run(self, flow: flows.Flow[T]) -> T:
+    def _run(self, flow: Flow[T]) -> T:
         try:
             request = next(flow)
             while True:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_paperspace._compat import BaseHook, get_async_connection, get_async_extra_dejson, mask_secret
 from airflow_provider_paperspace.api.errors import ADVICE_ON_KEY
-from airflow_provider_paperspace.api.models import Project, Session, Tag
+from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.api.sync_client import PaperspaceClient
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
@@ -107,6 +108,14 @@ class PaperspaceHook(BaseHook):
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:
         """Take one or many tags off a project; give those that were taken off."""
         return self.get_conn().remove_project_tags(project_id, names, missing_ok=missing_ok)
+
+    def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
+        """Let a project have exactly these tags among those that begin with ``within``; others stay."""
+        return self.get_conn().set_project_tags(project_id, names, within=within)
+
+    def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
+        """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
+        return self.get_conn().converge_project_tags(project_id, policy)
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Iterator[Project]:
         """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""

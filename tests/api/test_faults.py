@@ -56,6 +56,12 @@ OPERATIONS: Final = {
     "remove": Operation(
         lambda c: c.remove("p1", ["stale", "absent", "old"]), ["stale", "old"], frozenset(STRANGERS), 4
     ),
+    "set": Operation(
+        lambda c: c.set("p1", "steady", within="st"),
+        (["steady"], ["stale"]),
+        frozenset(BEFORE - {"stale"} | {"steady"}),
+        4,
+    ),
     "projects": Operation(
         lambda c: [p.id for p in c.projects(order="asc", page_size=1)], ["p1", "p2"], frozenset(BEFORE), 2
     ),
@@ -97,6 +103,7 @@ def check(operation: Operation, client: Client, server: LocalPaperspaceServer) -
     assert BEFORE - tags <= BEFORE - operation.after, "a tag that was not named went"
     assert tags - BEFORE <= operation.after - BEFORE, "a tag that was not named came"
     assert set(server.paperspace.tag_names("p2")) == {"old", "gpu"}
+    assert "stale" not in BEFORE - tags or operation is not OPERATIONS["set"] or "steady" in tags, "left without either"
     if error is None:
         assert result == operation.gives
         assert tags == operation.after, "success was told, and the state is not as asked"

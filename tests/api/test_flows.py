@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_paperspace.api import flows, retries
+from airflow_provider_paperspace.api import flows, retries, walks
+from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import (
     ConflictError,
     NotFoundError,
@@ -33,11 +34,11 @@ def lost(at_s: float = 0.0) -> TransportError:
     return TransportError(LOST, subject="Project 'p'", action="write", at_s=at_s)
 
 
-def add(*names: str, max_attempts: int = 3) -> flows.Flow[TagChange]:
+def add(*names: str, max_attempts: int = 3) -> Flow[TagChange]:
     return flows.add_project_tags("p", names, max_attempts=max_attempts)
 
 
-def remove(*names: str, max_attempts: int = 3, **options: Any) -> flows.Flow[TagChange]:
+def remove(*names: str, max_attempts: int = 3, **options: Any) -> Flow[TagChange]:
     return flows.remove_project_tags("p", names, max_attempts=max_attempts, **options)
 
 
@@ -79,23 +80,23 @@ class TestReading:
         assert "Project 'p'" in str(caught.value)
 
     def test_a_few_empty_pages_are_walked_over(self) -> None:
-        empty = [page(next_page=str(i)) for i in range(flows.MAX_EMPTY_PAGES - 1)]
+        empty = [page(next_page=str(i)) for i in range(walks.MAX_EMPTY_PAGES - 1)]
         tags, _ = converse(flows.list_project_tags("p"), *empty, page("a", next_page="x"), page("b"))
         assert [tag.name for tag in tags] == ["a", "b"]
 
     def test_a_run_of_empty_pages_is_a_broken_answer(self) -> None:
-        empty = [page(next_page=str(i)) for i in range(flows.MAX_EMPTY_PAGES)]
+        empty = [page(next_page=str(i)) for i in range(walks.MAX_EMPTY_PAGES)]
         with pytest.raises(UnexpectedResponseError, match="10 empty pages in a row, the next at cursor '9'"):
             converse(flows.list_project_tags("p"), *empty)
 
     def test_more_pages_than_any_project_can_have_are_a_broken_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(flows, "MAX_PAGES", 20)
+        monkeypatch.setattr(walks, "MAX_PAGES", 20)
         endless = [page(f"tag-{i}", next_page=str(i)) for i in range(20)]
         with pytest.raises(UnexpectedResponseError, match="20 pages and has more, the next at cursor '19'"):
             converse(flows.list_project_tags("p"), *endless)
 
     def test_a_walk_gives_what_comes_again_within_600_names_once_and_forgets_what_is_far_back(self) -> None:
-        walk = flows.walk_project_tags("p", page_size=120)
+        walk = walks.walk_project_tags("p", page_size=120)
         given: list[str] = []
         for number in range(40):
             names = [f"tag-{number}-{i}" for i in range(120)]
@@ -134,10 +135,10 @@ class TestReading:
 
     def test_nothing_is_asked_of_the_service_before_the_arguments_are_right(self) -> None:
         wrong: list[Callable[[], object]] = [
-            lambda: flows.walk_project_tags(""),
-            lambda: flows.walk_project_tags("p", page_size=0),
-            lambda: flows.walk_project_tags("p", order="up"),  # type: ignore[arg-type]
-            lambda: flows.walk_projects(page_size=0),
+            lambda: walks.walk_project_tags(""),
+            lambda: walks.walk_project_tags("p", page_size=0),
+            lambda: walks.walk_project_tags("p", order="up"),  # type: ignore[arg-type]
+            lambda: walks.walk_projects(page_size=0),
             lambda: next(add("")),
             lambda: next(remove("")),
             lambda: next(flows.read_project("..")),
@@ -238,7 +239,7 @@ class TestAdding:
 
     def test_no_names_still_show_that_the_project_is_there(self) -> None:
         change, requests = converse(add(), page("a"))
-        assert (change, methods(requests)) == (TagChange(), ["GET"])
+        assert (change, methods(requests)) == (TagChange(before=("a",), after=("a",)), ["GET"])
         with pytest.raises(NotFoundError):
             converse(add(), refusal(404))
 
@@ -288,6 +289,46 @@ class TestRemoving:
             ["a"],
             ("b",),
         )
+
+
+class TestSetting:
+    def test_the_one_tag_of_the_prefix_is_added_before_the_other_goes_and_the_rest_stays(self) -> None:
+        there = page("gpu", "stage:training", "stag")
+        change, requests = converse(
+            flows.set_project_tags("p", "stage:evaluated", within="stage:", max_attempts=3),
+            *(there, answer(tag("stage:evaluated")), answer(tag("stage:training"))),
+        )
+        assert [request.action for request in requests] == [
+            "list its tags",
+            "add tag 'stage:evaluated'",
+            "remove tag 'stage:training'",
+        ]
+        assert [t.name for t in change.added] == ["stage:evaluated"]
+        assert [t.name for t in change.removed] == ["stage:training"]
+        assert change.before == ("gpu", "stage:training", "stag")
+        assert change.after == ("gpu", "stag", "stage:evaluated")
+
+    def test_what_is_as_wanted_costs_the_read_alone(self) -> None:
+        flow = flows.set_project_tags("p", ["b", "a"], max_attempts=3)
+        change, requests = converse(flow, page("a", "b"))
+        assert methods(requests) == ["GET"]
+        assert [t.name for t in change.unchanged] == ["b", "a"]
+        assert change.before == change.after == ("a", "b")
+
+    def test_an_addition_that_is_refused_leaves_the_old_tag(self) -> None:
+        flow = flows.set_project_tags("p", "new", max_attempts=3)
+        with pytest.raises(PermissionDeniedError):
+            converse(flow, page("old"), refusal(403))
+
+    def test_a_removal_that_is_refused_tells_what_was_added(self) -> None:
+        flow = flows.set_project_tags("p", "new", max_attempts=3)
+        with pytest.raises(PermissionDeniedError, match="Before that, 'new' added well"):
+            converse(flow, page("old"), answer(tag("new")), refusal(403))
+
+    def test_the_tags_seen_after_a_lost_answer_are_what_is_told(self) -> None:
+        flow = flows.set_project_tags("p", "new", within="n", max_attempts=3)
+        change, _ = converse(flow, page("old"), lost(), page("new", "theirs"))
+        assert (change.before, change.after) == (("old",), ("new", "theirs"))
 
 
 def test_requests_are_as_json_as_they_say() -> None:

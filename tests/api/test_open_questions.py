@@ -53,6 +53,12 @@ OPERATIONS: Final[dict[str, Callable[[Client], Any]]] = {
     "remove absent": lambda client: client.remove("p1", "absent"),
     "remove while another removes": lambda client: client.remove("p1", "a"),
     "remove in other case": lambda client: client.remove("p1", "GPU"),
+    "set": lambda client: client.set("p1", ["gpu", "new"]),
+    "set within": lambda client: client.set("p1", "gq", within="g"),
+    "set what is set": lambda client: client.set("p1", ["a", "gpu", "z"]),
+    "set in other case": lambda client: client.set("p1", "GPU", within="GP"),
+    "set while another adds": lambda client: client.set("p1", ["raced", "gpu"]),
+    "set long": lambda client: client.set("p1", LONG),
     "foreign": lambda client: client.list("f1"),
     "add to foreign": lambda client: client.add("f1", "x"),
     "projects": lambda client: [project.id for project in client.projects(order="asc")],
@@ -72,6 +78,12 @@ OUTCOME: Final[dict[str, Outcome]] = {
     "remove absent": ([], UNTOUCHED),
     "remove while another removes": (["a"], ["gpu", "z"]),
     "remove in other case": ([], UNTOUCHED),
+    "set": ((["new"], ["z", "a"]), ["gpu", "new"]),
+    "set within": ((["gq"], ["gpu"]), ["a", "gq", "z"]),
+    "set what is set": (([], []), UNTOUCHED),
+    "set in other case": ((["GPU"], []), [*UNTOUCHED, "GPU"]),
+    "set while another adds": ((["raced"], ["z", "a"]), ["gpu", "raced"]),
+    "set long": (([LONG], ["z", "gpu", "a"]), [LONG]),
     "foreign": (NotFoundError, UNTOUCHED),
     "add to foreign": (NotFoundError, UNTOUCHED),
     "projects": (["p1", "p2"], UNTOUCHED),
@@ -81,6 +93,10 @@ OUTCOME: Final[dict[str, Outcome]] = {
 
 UNLESS: Final[dict[tuple[str, str, str], Outcome]] = {
     ("case", "insensitive", "add in other case"): (UnexpectedResponseError, UNTOUCHED),
+    ("case", "insensitive", "set in other case"): (UnexpectedResponseError, UNTOUCHED),
+    ("add-existing", "409", "set while another adds"): (([], ["z", "a"]), ["gpu", "raced"]),
+    ("longest-name", "64/400", "set long"): (ApiError, UNTOUCHED),
+    ("longest-name", "64/500", "set long"): (ServerError, UNTOUCHED),
     ("longest-name", "64/400", "add long"): (ApiError, UNTOUCHED),
     ("longest-name", "64/500", "add long"): (ServerError, UNTOUCHED),
     ("foreign-project", "403", "foreign"): (PermissionDeniedError, UNTOUCHED),
@@ -135,7 +151,7 @@ def _let_another_do_it_after_the_first_read(server: LocalPaperspaceServer, opera
 
     def read_and_be_overtaken(project_id: str, query: Any) -> Any:
         page = read(project_id, query)
-        if operation.startswith("add"):
+        if operation.endswith("adds"):
             state.add_tag("p1", {"name": "raced"})
         else:
             state.remove_tag("p1", {"name": "a"})
