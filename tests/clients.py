@@ -91,7 +91,8 @@ class AsyncClient(Client):
             self._note(seconds)
 
         async def open_client() -> AsyncPaperspaceClient:
-            return AsyncPaperspaceClient(self.settings, sleep=sleep)
+            # Time passes by sleeping alone: a pause of all requests is over once it was slept.
+            return AsyncPaperspaceClient(self.settings, sleep=sleep, clock=lambda: sum(self.slept))
 
         return self._runner.run(open_client())
 

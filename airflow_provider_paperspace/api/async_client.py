@@ -6,7 +6,9 @@ import asyncio
 import logging
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,7 @@ from airflow_provider_paperspace.api.errors import PaperspaceError, TransportErr
 from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
 from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.pace import Pace
 from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.api.settings import ClientSettings, ca_bundle
@@ -35,12 +38,24 @@ class AsyncPaperspaceClient:
     """The Paperspace API for an event loop: :class:`PaperspaceClient`'s methods, to be awaited.
 
     :param settings: the key, and how to reach the service.
+    Requests that run at the same time share one :class:`~airflow_provider_paperspace.api.pace.Pace`: a 429 to one of
+    them holds all of them up.
+
     :param sleep: waits so many seconds between attempts.
+    :param clock: tells the seconds of a monotonic clock.
     """
 
-    def __init__(self, settings: ClientSettings, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self._sleep = sleep
+        self._clock = clock
+        self._pace = Pace()
         self._http = _new_http_client(settings)
 
     def iter_project_tags(
@@ -131,17 +146,43 @@ class AsyncPaperspaceClient:
     async def _send(self, request: Request) -> Response:
         if pause := retries.pause_before(request):
             await self._sleep(pause)
-        retrying = AsyncRetrying(**retries.retrying_options(request, self.settings.max_attempts, self._sleep))
+        sent_at_s = 0.0
+
+        async def send_in_turn() -> Response:
+            nonlocal sent_at_s
+            sent_at_s = await self._wait_for_turn()
+            answer = await self._send_once(request)
+            if answer.status != 429:
+                self._pace.went_well(self._clock())
+            return answer
+
+        def pause_all(seconds: float) -> None:
+            self._pace.refused(self._clock(), sent_at_s=sent_at_s, pause_s=seconds)
+
+        attempts = self.settings.max_attempts
+        options = retries.retrying_options(request, attempts, self._sleep, pause_all=pause_all)
+        retrying = AsyncRetrying(**options)
         try:
-            response: Response = await retrying(self._send_once, request)
+            response: Response = await retrying(send_in_turn)
         except TransportError as error:
             error.attempts = retrying.statistics["attempt_number"]
             raise
         attempts = retrying.statistics["attempt_number"]
         return response if attempts == 1 else replace(response, attempts=attempts)
 
+    async def _wait_for_turn(self) -> float:
+        """Wait until the pace lets one more request go; give that instant."""
+        while True:
+            episode = self._pace.episode
+            turn_s = self._pace.turn_s(self._clock())
+            while (now_s := self._clock()) < turn_s and self._pace.episode == episode:
+                await self._sleep(turn_s - now_s)
+            if self._pace.episode == episode:
+                return now_s
+
     async def _send_once(self, request: Request) -> Response:
         exchange = Exchange(self.settings, request)
+        ours = _OURS.set(True)
         try:
             async with (
                 asyncio.timeout(self.settings.timeout_s),
@@ -155,7 +196,24 @@ class AsyncPaperspaceClient:
                 return exchange.answered(answer.status_code, answer.headers)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             failure = exchange.failed(error)
+        finally:
+            _OURS.reset(ours)
         raise failure
+
+
+class _OwnLineIsEnough(logging.Filter):
+    """Drops httpx's line about each of our requests: at INFO, it would drown a log of many projects or sensors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or not _OURS.get()
+
+
+_OURS: ContextVar[bool] = ContextVar("paperspace_request", default=False)
+logging.getLogger("httpx").addFilter(_OwnLineIsEnough())
+
+
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30)
+"""Who calls decides how many requests run at once; none of them shall have to open its connection anew."""
 
 
 def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
@@ -164,6 +222,7 @@ def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
         timeout=settings.timeout_s,
         follow_redirects=False,
         trust_env=not settings.is_loopback,
+        limits=_LIMITS,
         verify=_tls_context(ca_bundle(os.environ)),
     )
 

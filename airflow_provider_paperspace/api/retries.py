@@ -119,8 +119,16 @@ def pause_before(request: Request) -> float:
     return pause
 
 
-def retrying_options(request: Request, max_attempts: int, sleep: Callable[[float], Any]) -> dict[str, Any]:
+def retrying_options(
+    request: Request,
+    max_attempts: int,
+    sleep: Callable[[float], Any],
+    *,
+    pause_all: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
     """Give the arguments for tenacity's ``Retrying`` and ``AsyncRetrying`` alike, to send this one request.
+
+    :param pause_all: takes over the wait after a 429, for all requests of a client; it says so itself.
 
     The call that they retry gives a :class:`Response` or raises :class:`TransportError`. When the attempts are used
     up, the last answer or error comes out as it is, rather than tenacity's own.
@@ -133,9 +141,15 @@ def retrying_options(request: Request, max_attempts: int, sleep: Callable[[float
         return isinstance(failure, TransportError) and verdict(request.method, None) == "retry"
 
     def wait(state: RetryCallState) -> float:
-        return wait_s(state.attempt_number, _asked_s(state), _fraction())
+        seconds = wait_s(state.attempt_number, _asked_s(state), _fraction())
+        if pause_all is not None and _is_too_many(state):
+            pause_all(seconds)
+            return 0.0
+        return seconds
 
     def announce(state: RetryCallState) -> None:
+        if pause_all is not None and _is_too_many(state):
+            return
         failure = _failure(state)
         what = f"status {failure.status}" if isinstance(failure, Response) else str(getattr(failure, "problem", ""))
         _announce(request, what, state.attempt_number, state.upcoming_sleep, _asked_s(state))
@@ -165,6 +179,11 @@ def _failure(state: RetryCallState) -> Response | BaseException | None:
         return state.outcome.exception()
     response: Response = state.outcome.result()
     return response
+
+
+def _is_too_many(state: RetryCallState) -> bool:
+    failure = _failure(state)
+    return isinstance(failure, Response) and failure.status == 429
 
 
 def _asked_s(state: RetryCallState) -> float | None:

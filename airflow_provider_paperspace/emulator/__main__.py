@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=seed,
             switches=switches,
             latency_ms=options.latency_ms,
+            rate_limit=options.rate_limit,
         )
     except (ValueError, OSError, OverflowError) as error:
         parser.error(f"cannot serve: {error}")
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", default="local-paperspace-key", help="the key that it accepts")
     parser.add_argument("--seed", type=Path, metavar="FILE.json", help="what it holds at first")
     parser.add_argument("--latency-ms", type=float, default=0.0, metavar="N", help="delay of every answer")
+    parser.add_argument(
+        "--rate-limit", type=int, default=0, metavar="N", help="429 to what exceeds N requests a second"
+    )
     parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND[:...]", help="may be repeated")
     return parser

@@ -58,9 +58,13 @@ class LocalPaperspaceApp:
     :param paperspace: the state that it serves.
     :param api_key: the key that it accepts.
     :param latency_s: how long every answer takes, at least.
+    :param rate_limit: how many requests it serves in any second; 0 for as many as come. The others get a 429 with
+        ``Retry-After: 1``.
     """
 
-    def __init__(self, paperspace: Paperspace, *, api_key: str, latency_s: float = 0.0) -> None:
+    def __init__(self, paperspace: Paperspace, *, api_key: str, latency_s: float = 0.0, rate_limit: int = 0) -> None:
+        self.rate_limit = rate_limit
+        self._served_at_s: deque[float] = deque()
         self.paperspace = paperspace
         self.api_key = api_key
         self.latency_s = latency_s
@@ -107,7 +111,7 @@ class LocalPaperspaceApp:
         return Endpoint
 
     async def _serve(self, request: Request, operations: dict[str, Operation]) -> Response | None:
-        fault = first_hit(self.faults, request.method, request.url.path)
+        fault = first_hit(self.faults, request.method, request.url.path) or self._fault_of_too_many()
         response = await self._answer(request, operations, fault)
         target = request.scope["raw_path"].decode("latin-1").removeprefix(API_PREFIX)
         query = request.scope["query_string"].decode("latin-1")
@@ -121,6 +125,17 @@ class LocalPaperspaceApp:
         if response is None:
             await self._break(request, fault)
         return response
+
+    def _fault_of_too_many(self) -> Fault | None:
+        if not self.rate_limit:
+            return None
+        now_s = anyio.current_time()
+        while self._served_at_s and self._served_at_s[0] <= now_s - 1:
+            self._served_at_s.popleft()
+        if len(self._served_at_s) >= self.rate_limit:
+            return Fault("429", retry_after="1")
+        self._served_at_s.append(now_s)
+        return None
 
     async def _answer(self, request: Request, operations: dict[str, Operation], fault: Fault | None) -> Response | None:
         delay_s = self.latency_s + (fault.seconds if fault is not None and fault.kind == "slow" else 0.0)

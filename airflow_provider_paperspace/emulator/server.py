@@ -36,6 +36,7 @@ class LocalPaperspaceServer:
     :param seed: what it holds at first, in the form of :data:`.state.DEFAULT_SEED`.
     :param switches: how it behaves where the real service's behaviour is not known.
     :param latency_ms: how long every answer takes, at least.
+    :param rate_limit: how many requests it serves in any second, with a 429 to the others; 0 for as many as come.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class LocalPaperspaceServer:
         seed: Json | None = None,
         switches: Switches | None = None,
         latency_ms: float = 0.0,
+        rate_limit: int = 0,
     ) -> None:
         self._listener = _listen(port)
         self._port: int = self._listener.getsockname()[1]
         paperspace = Paperspace(seed, switches=switches)
-        self.app = LocalPaperspaceApp(paperspace, api_key=api_key, latency_s=latency_ms / 1000)
+        self.app = LocalPaperspaceApp(paperspace, api_key=api_key, latency_s=latency_ms / 1000, rate_limit=rate_limit)
         self._uvicorn = _Server(self.app, self._listener)
         self._thread = threading.Thread(target=self._uvicorn.serve_listener, name="local-paperspace", daemon=True)
 
@@ -84,12 +86,18 @@ class LocalPaperspaceServer:
         return json.dumps({**connection, **({"extra": extra} if extra else {})})
 
     def reset(
-        self, *, seed: Json | None = None, switches: Mapping[str, str] | None = None, latency_ms: float = 0.0
+        self,
+        *,
+        seed: Json | None = None,
+        switches: Mapping[str, str] | None = None,
+        latency_ms: float = 0.0,
+        rate_limit: int = 0,
     ) -> None:
-        """Begin anew: state from the seed, no faults, no latency, nothing recorded."""
+        """Begin anew: state from the seed, no faults, no latency, no limit, nothing recorded."""
         self.restore()
         self.app.paperspace = Paperspace(seed, switches=Switches().with_values(switches or {}))
         self.app.latency_s = latency_ms / 1000
+        self.app.rate_limit = rate_limit
         self.app.faults = []
         self.app.requests.clear()
         self.app.request_count = 0

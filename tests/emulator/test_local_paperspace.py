@@ -139,6 +139,18 @@ def test_a_tag_put_on_again_is_the_teams_or_a_new_one(
     assert (add(http, "a").json() == first) is same
 
 
+def test_what_exceeds_the_rate_limit_is_told_to_wait_a_second(
+    http: httpx.Client, server: LocalPaperspaceServer
+) -> None:
+    server.reset(rate_limit=3)
+    answers = [http.get("/projects") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert answers[3].headers["retry-after"] == "1"
+    assert answers[3].json()["code"] == "TOO_MANY_REQUESTS"
+    server.app._served_at_s[0] -= 1  # as if a second had passed since the first
+    assert [http.get("/projects").status_code for _ in range(2)] == [200, 429]
+
+
 def test_latency_delays_every_answer(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     server.reset(latency_ms=80)
     assert http.get("/auth/session").elapsed.total_seconds() >= 0.08
