@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
     BaseHook,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context
 
 __all__ = [
+    "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
     "BaseHook",

@@ -99,6 +99,10 @@ class AsyncPaperspaceClient:
         """Read one project."""
         return await self._run(flows.read_project(project_id))
 
+    async def resolve_project_id(self, name: str) -> str:
+        """Find the id of the one project with exactly this name."""
+        return await self._run(flows.resolve_project_id(name))
+
     async def get_session(self) -> Session | None:
         """Read who the key belongs to; None when the service does not accept the key."""
         return await self._run(flows.read_session())

@@ -6,6 +6,7 @@
     ├── TransportError              no answer: refused, reset, timed out, TLS
     ├── UnexpectedResponseError     an answer that does not fit the API's description
     ├── TagNotFoundError            tags that had to be there are not (``names``)
+    ├── ProjectNameError            no project has this name, or several have (``project_ids``)
     └── ApiError                    an error answer (``status, code, message, details``)
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
@@ -23,7 +24,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace.api.models import TagChange
 
 _EXCERPT_CHARS: Final = 200
 
@@ -51,6 +55,8 @@ class PaperspaceError(Exception):
         """The settings' name, by default the Airflow connection id."""
         self.notes: list[str] = []
         """What was done before, and what is not known, a sentence each."""
+        self.change: TagChange | None = None
+        """What a change of several tags had done when it failed."""
 
     def __str__(self) -> str:
         head = f"{self.subject}: could not {self.action}: " if self.subject else ""
@@ -98,6 +104,17 @@ class TagNotFoundError(PaperspaceError):
         listed = ", ".join(map(repr, names))
         super().__init__(f"not on the project: {listed}", **about)
         self.names = names
+
+
+class ProjectNameError(PaperspaceError):
+    """A name that stands for no project, or for several.
+
+    :param project_ids: the projects that have the name.
+    """
+
+    def __init__(self, problem: str, project_ids: tuple[str, ...] = (), **about: Any) -> None:
+        super().__init__(problem, **about)
+        self.project_ids = project_ids
 
 
 class ApiError(PaperspaceError):

@@ -10,16 +10,15 @@ the tag there, ``remove`` with it gone, and running either twice is the same as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from airflow_provider_paperspace.api import messages, models, policies
 from airflow_provider_paperspace.api.answers import Flow, read_answer
-from airflow_provider_paperspace.api.errors import PaperspaceError, TagNotFoundError
+from airflow_provider_paperspace.api.errors import PaperspaceError, ProjectNameError, TagNotFoundError
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
 from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.protocol import Order
-from airflow_provider_paperspace.api.walks import read_tags
+from airflow_provider_paperspace.api.walks import read_tags, walk_projects
 from airflow_provider_paperspace.api.writes import write
 
 
@@ -34,6 +33,33 @@ def read_project(project_id: str) -> Flow[Project]:
     request = messages.read_project(messages.check_project_id(project_id))
     response = yield request
     return read_answer(request, response, models.parse_project)
+
+
+def resolve_project_id(name: str) -> Flow[str]:
+    """Find the one project with exactly this name, over all pages; deleted projects do not count.
+
+    :raises ProjectNameError: there is none, or there are several.
+    """
+    name = messages.check_project_name(name)
+    walk = walk_projects()
+    found: dict[str, None] = {}
+    near: set[str] = set()
+    while walk.has_more:
+        for project in (yield from walk.next_new_items()):
+            if project.dt_deleted is None and project.name == name:
+                found[project.id] = None
+            elif project.dt_deleted is None and project.name.strip().casefold() == name.strip().casefold():
+                near.add(project.name)
+    if len(found) == 1:
+        return next(iter(found))
+    subject, action = f"Project named {name!r}", "find it"
+    if found:
+        problem = f"{len(found)} projects have this name, {', '.join(map(repr, found))}"
+        advice = "Give the id of the one that is meant as project_id."
+        raise ProjectNameError(problem, tuple(found), subject=subject, action=action, advice=advice)
+    also = f"; there is {', '.join(map(repr, sorted(near)))}" if near else ""
+    advice = "Check the spelling, in which case and blanks count, and that the key belongs to the project's team."
+    raise ProjectNameError(f"no project has this name{also}", subject=subject, action=action, advice=advice)
 
 
 def read_session() -> Flow[Session | None]:
@@ -88,7 +114,18 @@ def converge_project_tags(project_id: str, policy: Policy, *, max_attempts: int)
     added: dict[str, Tag] = {}
     removed: dict[str, Tag] = {}
     unchanged: dict[str, Tag] = {}
-    with _telling_what_was_done("added", added), _telling_what_was_done("removed", removed):
+
+    def change() -> TagChange:
+        return TagChange(
+            added=tuple(added.values()),
+            removed=tuple(removed.values()),
+            unchanged=tuple(unchanged.values()),
+            absent=tuple(name for name in wanted.gone if name not in removed),
+            before=before,
+            after=tuple(there),
+        )
+
+    try:
         for name in wanted.present:
             if name in there:
                 unchanged[name] = there[name]
@@ -105,21 +142,12 @@ def converge_project_tags(project_id: str, policy: Policy, *, max_attempts: int)
             there.pop(name, None)
             if written.ours:
                 removed[name] = tag
-    return TagChange(
-        added=tuple(added.values()),
-        removed=tuple(removed.values()),
-        unchanged=tuple(unchanged.values()),
-        absent=tuple(name for name in wanted.gone if name not in removed),
-        before=before,
-        after=tuple(there),
-    )
-
-
-@contextmanager
-def _telling_what_was_done(verb: str, done: Mapping[str, Tag]) -> Iterator[None]:
-    try:
-        yield
     except PaperspaceError as error:
-        if done:
-            error.notes.append(f"Before that, {', '.join(map(repr, done))} {verb} well.")
+        error.change = change()
+        error.notes += [
+            f"Before that, {', '.join(map(repr, done))} {verb} well."
+            for verb, done in (("added", added), ("removed", removed))
+            if done
+        ]
         raise
+    return change()

@@ -117,6 +117,19 @@ def check_project_id(project_id: object) -> str:
     return _check_unicode(project_id, "project id")
 
 
+def check_project_name(name: object) -> str:
+    """Give a project's name back.
+
+    :raises TypeError: it is not text.
+    :raises ValueError: it is blank.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A project name is text such as 'vision-training', not {_kind(name)}.")
+    if not name.strip():
+        raise ValueError("The project name is empty. Give it as the console shows it.")
+    return name
+
+
 def check_tag_names(names: object) -> tuple[str, ...]:
     """Give one or many tag names as a tuple, each once, in the order given and otherwise untouched.
 

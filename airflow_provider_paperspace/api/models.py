@@ -23,6 +23,15 @@ class TagJson(TypedDict):
     dtCreated: str
 
 
+class ProjectJson(TypedDict):
+    """A project with the API's own keys: what crosses XCom."""
+
+    id: str
+    name: str
+    dtCreated: str
+    repoUrl: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     """A label on a project.
@@ -60,6 +69,10 @@ class Project:
     dt_created: str
     dt_deleted: str | None = None
     repo_url: str | None = None
+
+    def as_json(self) -> ProjectJson:
+        """Give the project as plain JSON, under the API's own keys."""
+        return {"id": self.id, "name": self.name, "dtCreated": self.dt_created, "repoUrl": self.repo_url}
 
 
 @dataclass(frozen=True, slots=True)

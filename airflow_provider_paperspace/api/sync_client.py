@@ -101,6 +101,10 @@ class PaperspaceClient:
         """Read one project."""
         return self._run(flows.read_project(project_id))
 
+    def resolve_project_id(self, name: str) -> str:
+        """Find the id of the one project with exactly this name."""
+        return self._run(flows.resolve_project_id(name))
+
     def get_session(self) -> Session | None:
         """Read who the key belongs to; None when the service does not accept the key."""
         return self._run(flows.read_session())

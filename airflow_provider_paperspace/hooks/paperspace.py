@@ -125,6 +125,13 @@ class PaperspaceHook(BaseHook):
         """Read one project."""
         return self.get_conn().get_project(project_id)
 
+    def resolve_project_id(self, name: str) -> str:
+        """Find the id of the one project with exactly this name; deleted projects do not count.
+
+        :raises ProjectNameError: there is none, or there are several.
+        """
+        return self.get_conn().resolve_project_id(name)
+
     def get_session(self) -> Session | None:
         """Read who the key belongs to; None when the service does not accept the key."""
         return self.get_conn().get_session()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_paperspace._compat import AirflowFailException, BaseOperator
-from airflow_provider_paperspace.api.errors import ApiError, TagNotFoundError
+from airflow_provider_paperspace.api.errors import ApiError, PaperspaceError, ProjectNameError, TagNotFoundError
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
@@ -19,7 +19,7 @@ BEYOND_RETRY: Final = frozenset({400, 401, 403, 404, 405, 412, 413, 422})
 class PaperspaceBaseOperator(BaseOperator):
     """An operator with a connection to Paperspace.
 
-    :param paperspace_conn_id: the connection's id.
+    :param paperspace_conn_id: the connection's id. Templated.
     """
 
     def __init__(self, *, paperspace_conn_id: str = "paperspace_default", **kwargs: Any) -> None:
@@ -38,9 +38,16 @@ class PaperspaceBaseOperator(BaseOperator):
         try:
             with PaperspaceHook(self.paperspace_conn_id) as hook:
                 yield hook
-        except ApiError as error:
-            if error.status in BEYOND_RETRY:
+        except PaperspaceError as error:
+            if is_beyond_retry(error):
                 raise AirflowFailException(str(error)) from error
             raise
-        except (TagNotFoundError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise AirflowFailException(f"Task {self.task_id!r}: {error}") from error
+
+
+def is_beyond_retry(error: PaperspaceError) -> bool:
+    """Say whether the same task, tried again, would fail the same way."""
+    if isinstance(error, ApiError):
+        return error.status in BEYOND_RETRY
+    return isinstance(error, (ProjectNameError, TagNotFoundError))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import ast
-import inspect
 import logging
 from typing import Any
 
@@ -10,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_paperspace.api.errors import ConflictError, RateLimitError, ServerError, TransportError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.operators import base, project_tags
+from airflow_provider_paperspace.operators import base
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
@@ -110,7 +108,6 @@ def test_missing_tags_fail_the_task_when_they_must_be_there(server: LocalPapersp
     ("arguments", "complaint"),
     [
         ({"project_id": ""}, "project id is empty"),
-        ({"project_id": None}, "not None"),
         ({"project_id": 7}, "not a int"),
         ({"tags": ""}, "blank"),
         ({"tags": [" "]}, "blank"),
@@ -153,68 +150,41 @@ def test_tags_may_be_a_name_names_or_tags(tags: Any, meant: list[str]) -> None:
     assert names(execute(AddProjectTagOperator, tags=tags)) == meant
 
 
-@pytest.mark.parametrize("kind", OPERATORS)
-def test_each_template_field_is_an_attribute_and_has_its_argument(kind: type[PaperspaceBaseOperator]) -> None:
-    tags = {} if kind is ListProjectTagsOperator else {"tags": "{{ t }}"}
-    operator = kind(task_id="t", project_id="{{ p }}", paperspace_conn_id="{{ c }}", **tags)
-    assert isinstance(operator.template_fields, tuple)
-    rendered = {"p": "p1", "t": "x", "c": "conn"}
-    operator.render_template_fields(rendered)
-    values = {field: getattr(operator, field) for field in operator.template_fields}
-    assert values == {"project_id": "p1", "paperspace_conn_id": "conn", **({"tags": "x"} if tags else {})}
-
-
-def test_this_file_knows_every_operator() -> None:
-    def operators(module: Any) -> set[type]:
-        kinds = {kind for kind in vars(module).values() if inspect.isclass(kind)}
-        return {
-            kind for kind in kinds if issubclass(kind, PaperspaceBaseOperator) and kind.__module__ == module.__name__
-        }
-
-    assert operators(project_tags) == set(OPERATORS)
-
-
-@pytest.mark.parametrize("kind", [*OPERATORS, PaperspaceBaseOperator])
-def test_a_constructor_stores_its_template_fields_and_does_not_look_at_them(kind: type[Any]) -> None:
-    assert reads_of_template_fields(inspect.getsource(kind), set(kind.template_fields) | {"paperspace_conn_id"}) == []
-
-
-@pytest.mark.parametrize(
-    ("body", "reads"),
-    [
-        ("self.tags = tags", []),
-        ("self.tags = list(tags)", ["tags"]),
-        ("self.tags = tags or []", ["tags"]),
-        ("if tags: pass", ["tags"]),
-        ("self.tags = tags; print(self.tags)", ["tags"]),
-        ("self.tags: object = tags", []),
-    ],
-)
-def test_the_search_for_such_reads_finds_them(body: str, reads: list[str]) -> None:
-    source = f"class A:\n  def __init__(self, tags):\n    super().__init__()\n    {body}\n"
-    assert reads_of_template_fields(source, {"tags"}) == reads
-
-
-def reads_of_template_fields(source: str, fields: set[str]) -> list[str]:
-    """Name the template fields that an ``__init__`` reads other than by ``self.field = field``."""
-    constructors = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    found = []
-    for constructor in constructors:
-        stored = {
-            id(node.value)
-            for node in ast.walk(constructor)
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Name)
-        }
-        for node in ast.walk(constructor):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in stored:
-                found += [node.id] if node.id in fields else []
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and node.attr in fields:
-                found.append(node.attr)
-    return found
-
-
 def test_the_statuses_beyond_retry_are_those_that_the_policy_never_retries() -> None:
     from airflow_provider_paperspace.api import retries
 
     assert not {status for status in base.BEYOND_RETRY if retries.may_repeat(status)}
     assert {400, 401, 403, 404} <= base.BEYOND_RETRY
+
+
+def test_an_id_that_came_to_nothing_fails_the_task_with_the_usual_cause() -> None:
+    operator = ListProjectTagsOperator(task_id="task", project_id="{{ x }}")
+    operator.project_id = None
+    with pytest.raises(AirflowFailException, match="Did the task that it comes from return nothing"):
+        operator.execute({})
+
+
+def test_a_project_may_be_given_by_its_name(server: LocalPaperspaceServer) -> None:
+    assert names(execute(AddProjectTagOperator, project_id=None, project_name="one", tags="x")) == ["x"]
+    with pytest.raises(AirflowFailException, match="no project has this name; there is 'one'"):
+        execute(AddProjectTagOperator, project_id=None, project_name="One", tags="y")
+    server.paperspace.add_project("p2", "one")
+    with pytest.raises(AirflowFailException, match="2 projects have this name, 'p[12]', 'p[12]'.*project_id"):
+        execute(AddProjectTagOperator, project_id=None, project_name="one", tags="y")
+    assert server.paperspace.tag_names("p1") == ["gpu", "x"]
+
+
+def test_a_project_may_be_given_as_another_task_returned_it() -> None:
+    assert names(execute(ListProjectTagsOperator, project_id={"id": "p1", "name": "one"})) == ["gpu"]
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+@pytest.mark.parametrize(
+    "given", [{}, {"project_id": "p", "project_name": "one"}, {"project_id": "p", "project_ids": []}]
+)
+def test_exactly_one_way_to_say_which_project_is_asked_for_when_the_dag_is_read(
+    kind: type[PaperspaceBaseOperator], given: dict[str, Any]
+) -> None:
+    tags = {} if kind is ListProjectTagsOperator else {"tags": "x"}
+    with pytest.raises(ValueError, match="Task 'task': give exactly one of project_id, project_name and project_ids"):
+        kind(task_id="task", **given, **tags)

@@ -1,0 +1,108 @@
+"""What a task changed, as plain JSON: what it returns or pushes as XCom ``change``, and what an undo takes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from airflow_provider_paperspace.api.messages import check_project_id, check_tag_names
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace._compat import Context
+    from airflow_provider_paperspace.api.models import TagChange
+
+XCOM_KEY: Final = "change"
+
+
+class ChangeRecord(TypedDict):
+    """What one task did to the tags of one project.
+
+    :param before: all names that the project had when it was read.
+    :param after: all names that it has now, as far as was seen; after a dry run, those that it would have.
+    :param added: the names that this task added.
+    :param removed: the names that this task removed.
+    :param dry_run: whether all of it was only planned.
+    """
+
+    project_id: str
+    before: list[str]
+    after: list[str]
+    added: list[str]
+    removed: list[str]
+    dry_run: bool
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+
+def record_of(project_id: str, change: TagChange, context: Context) -> ChangeRecord:
+    """Record what was changed, and by which task."""
+    added, removed = [tag.name for tag in change.added], [tag.name for tag in change.removed]
+    return _record(project_id, change.before, change.after, added, removed, context, dry_run=False)
+
+
+def record_of_plan(
+    project_id: str, before: Iterable[str], add: Iterable[str], remove: Iterable[str], context: Context
+) -> ChangeRecord:
+    """Record what would be changed."""
+    before, add, remove = list(before), list(add), list(remove)
+    after = [name for name in [*before, *add] if name not in set(remove)]
+    return _record(project_id, before, after, add, remove, context, dry_run=True)
+
+
+def read_records(value: Any) -> list[ChangeRecord]:
+    """Read records that came through XCom: one, a list of them, or one for each project id.
+
+    :raises TypeError: it is none of these. :raises ValueError: a record holds names that could not be sent.
+    """
+    if isinstance(value, Mapping) and "project_id" in value:
+        return [_read(value)]
+    if isinstance(value, Mapping):
+        value = value.values()
+    if value is None or isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        found = "None" if value is None else f"a {type(value).__name__}"
+        raise TypeError(
+            f"change is {found}, and must be what a writing task pushed as XCom {XCOM_KEY!r}: "
+            f"task.output[{XCOM_KEY!r}], or the output of SetProjectTagsOperator."
+        )
+    return [record for item in value for record in read_records(item)]
+
+
+def _read(value: Mapping[str, Any]) -> ChangeRecord:
+    record: Any = {**value}
+    check_project_id(record["project_id"])
+    for key in ("added", "removed"):
+        if not isinstance(record.get(key), list):
+            raise TypeError(f"The change of project {record['project_id']!r} has no list {key!r}: it is no record.")
+        record[key] = list(check_tag_names(record[key]))
+    record["dry_run"] = record.get("dry_run") is True
+    checked: ChangeRecord = record
+    return checked
+
+
+def _record(
+    project_id: str,
+    before: Iterable[str],
+    after: Iterable[str],
+    added: list[str],
+    removed: list[str],
+    context: Context,
+    *,
+    dry_run: bool,
+) -> ChangeRecord:
+    ti: Any = context.get("ti")
+    return {
+        "project_id": project_id,
+        "before": list(before),
+        "after": list(after),
+        "added": added,
+        "removed": removed,
+        "dry_run": dry_run,
+        "dag_id": getattr(ti, "dag_id", ""),
+        "run_id": getattr(ti, "run_id", ""),
+        "task_id": getattr(ti, "task_id", ""),
+        "map_index": getattr(ti, "map_index", -1),
+        "try_number": getattr(ti, "try_number", 1),
+    }

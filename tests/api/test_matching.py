@@ -1,0 +1,35 @@
+"""Names and patterns."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_paperspace.api.matching import first_match, matching
+
+
+@pytest.mark.parametrize(
+    ("name", "patterns", "match"),
+    [
+        ("stale:x", ["gpu", "stale:*"], "stale:*"),
+        ("stale:x", ["STALE:*"], None),
+        ("stale", ["stale:*"], None),
+        ("v1", ["v?"], "v?"),
+        ("v1", ["v[12]"], "v[12]"),
+        ("v[12]", ["v[12]"], "v[12]"),
+        ("a/b", ["*"], "*"),
+        ("a", [], None),
+    ],
+)
+def test_the_first_pattern_that_matches_is_given(name: str, patterns: list[str], match: str | None) -> None:
+    assert first_match(name, patterns) == match
+
+
+@given(st.text())
+def test_every_name_matches_itself(name: str) -> None:
+    assert first_match(name, [name]) == name
+
+
+def test_the_names_that_match_keep_their_order() -> None:
+    assert matching(["b1", "a", "b2"], iter(["b*", "c"])) == ["b1", "b2"]

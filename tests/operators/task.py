@@ -1,0 +1,30 @@
+"""Runs an operator as a task would, and keeps what it pushes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+RUN_AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
+
+
+class Task:
+    """A task instance as far as our operators look at one."""
+
+    dag_id, run_id, map_index, try_number = "dag", "run", -1, 1
+
+    def __init__(self, kind: type[Any], *, at: datetime | None = RUN_AT, **arguments: Any) -> None:
+        self.task_id = "task"
+        self.operator = kind(task_id=self.task_id, **arguments)
+        self.pushed: dict[str, Any] = {}
+        self.context: Any = {"ti": self, "data_interval_end": at}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def run(self) -> Any:
+        return self.operator.execute(self.context)
+
+
+def names(tags: list[dict[str, Any]]) -> list[str]:
+    return [tag["name"] for tag in tags]

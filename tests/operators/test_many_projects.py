@@ -1,0 +1,209 @@
+"""Many projects in one task: what it returns, what fails, how it stops, and that doing it again does what is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from typing import Any
+
+import httpx
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_paperspace.api.many import ManyProjects
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.operators.project_tags import (
+    AddProjectTagOperator,
+    ListProjectTagsOperator,
+    RemoveProjectTagOperator,
+    SetProjectTagsOperator,
+)
+from tests.operators.task import Task, names
+
+IDS = [f"m{i}" for i in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
+    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    server.reset(seed={"projects": [{"id": id_, "tags": ["gpu", "stage:a"]} for id_ in IDS]})
+    return server
+
+
+def tags(world: LocalPaperspaceServer) -> list[list[str]]:
+    return [world.paperspace.tag_names(id_) for id_ in IDS]
+
+
+def test_each_operator_returns_for_each_project_what_it_returns_for_one() -> None:
+    added = Task(AddProjectTagOperator, project_ids=IDS, tags=["x", "gpu"])
+    assert {id_: names(value) for id_, value in added.run().items()} == {id_: ["x", "gpu"] for id_ in IDS}
+    assert list(added.pushed) == ["change"]
+    assert {id_: change["added"] for id_, change in added.pushed["change"].items()} == {id_: ["x"] for id_ in IDS}
+    assert names(Task(ListProjectTagsOperator, project_ids=IDS, order="asc").run()["m3"]) == ["gpu", "stage:a", "x"]
+    changes = Task(SetProjectTagsOperator, project_ids=IDS, tags="stage:b", within="stage:").run()
+    assert (changes["m3"]["added"], changes["m3"]["removed"]) == (["stage:b"], ["stage:a"])
+    assert names(Task(RemoveProjectTagOperator, project_ids=IDS, tags=["x", "y"]).run()["m3"]) == ["x"]
+
+
+def test_what_another_task_returned_may_be_the_projects(world: LocalPaperspaceServer) -> None:
+    listed = Task(ListProjectTagsOperator, project_ids=[{"id": "m1"}, "m2", "m1"]).run()
+    assert list(listed) == ["m1", "m2"]
+    Task(AddProjectTagOperator, project_ids=listed, tags="x").run()
+    assert [tag[-1] for tag in tags(world)[:3]] == ["stage:a", "x", "x"]
+    assert Task(AddProjectTagOperator, project_ids=[], tags="x").run() == {}
+
+
+def test_a_project_where_nothing_differs_costs_one_request(world: LocalPaperspaceServer) -> None:
+    Task(AddProjectTagOperator, project_ids=IDS, tags="gpu").run()
+    assert [request.method for request in world.requests] == ["GET"] * len(IDS)
+
+
+def test_a_project_that_fails_does_not_stop_the_others_and_the_task_fails_with_a_table(
+    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.fault("500", path="/m3/", times=0)
+    task = Task(AddProjectTagOperator, project_ids=[*IDS, "nope"], tags="x")
+    with pytest.raises(AirflowException) as caught:
+        task.run()
+    assert not isinstance(caught.value, AirflowFailException), "a retry may mend the 500"
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 of 13 projects failed; what was done stays done."
+    assert lines[1].split() == ["project", "what", "happened", "what", "to", "do"]
+    assert lines[3].startswith("m3       could not list its tags: the service answered 500")
+    assert lines[4].startswith("nope     could not list its tags: the service answered 404")
+    assert "Check the project id" in lines[4]
+    assert lines[-1] == "A retry does what is left."
+    assert set(task.pushed["return_value"]) == set(IDS) - {"m3"} == set(task.pushed["change"])
+    assert set(task.pushed["failed"]) == {"m3", "nope"}
+    assert "Project 'nope'" in task.pushed["failed"]["nope"]
+    assert "2 of 13 projects failed:\nproject" in caplog.text
+
+
+def test_when_no_retry_can_mend_any_of_it_the_task_fails_at_once() -> None:
+    with pytest.raises(AirflowFailException, match="1 of 2 projects failed"):
+        Task(AddProjectTagOperator, project_ids=["m1", "nope"], tags="x").run()
+    with pytest.raises(AirflowFailException, match="not on the project: 'y'"):
+        Task(RemoveProjectTagOperator, project_ids=["m1"], tags="y", missing_ok=False).run()
+
+
+def test_the_table_in_the_error_stays_short() -> None:
+    with pytest.raises(AirflowFailException) as caught:
+        Task(AddProjectTagOperator, project_ids=[f"nope{i}" for i in range(30)], tags="x").run()
+    assert str(caught.value).splitlines()[-1] == "and 10 more"
+
+
+def test_a_key_that_is_not_accepted_fails_the_task_at_once(world: LocalPaperspaceServer) -> None:
+    world.fault("401", times=0)
+    with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
+        Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2).run()
+    assert len(world.requests) <= 3
+
+
+def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPaperspaceServer) -> None:
+    world.fault("403", path="/m1/", method="POST", at=2, times=0)
+    task = Task(AddProjectTagOperator, project_ids=["m1", "m2"], tags=["x", "y"])
+    with pytest.raises(AirflowFailException, match="Before that, 'x' added well"):
+        task.run()
+    assert task.pushed["change"]["m1"]["added"] == ["x"]
+    assert task.pushed["change"]["m2"]["added"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"project_ids": "m1"}, "project_ids is the text 'm1', and must be a list"),
+        ({"project_ids": "['m1', 'm2']"}, "render_template_as_native_obj"),
+        ({"project_ids": ["m1", ""]}, "project id is empty"),
+        ({"project_ids": ["m1", None]}, "Did the task that it comes from return nothing"),
+        ({"project_ids": [7]}, "not a int"),
+        ({"project_ids": 7}, "project_ids is a int"),
+        ({"project_ids": ["m1"], "max_concurrency": 0}, "max_concurrency is 0"),
+        ({"project_ids": ["m1"], "max_concurrency": "many"}, "max_concurrency is 'many'"),
+        ({"project_ids": ["m1"], "tags": ""}, "blank"),
+    ],
+)
+def test_bad_input_fails_the_task_before_any_request(
+    world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=complaint):
+        Task(AddProjectTagOperator, **{"tags": "x", **arguments}).run()
+    assert not world.requests
+
+
+def test_a_task_that_is_killed_begins_no_further_project_and_says_how_many_were_done(
+    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2)
+    tell = ManyProjects.run
+
+    async def run_and_be_killed(self: Any, project_ids: Any) -> Any:
+        work = self._work
+
+        async def work_until_the_fifth(project_id: str) -> Any:
+            if project_id == "m4":
+                task.operator.on_kill()
+            return await work(project_id)
+
+        self._work = work_until_the_fifth
+        return await tell(self, project_ids)
+
+    monkeypatch.setattr(ManyProjects, "run", run_and_be_killed)
+    with pytest.raises(AirflowException, match=r"stopped after [56] of 12 projects. A retry does what is left"):
+        task.run()
+    assert len(task.pushed["return_value"]) in (5, 6)
+    assert "told to stop" in caplog.text
+
+
+def test_a_task_that_is_killed_before_it_begins_does_nothing(world: LocalPaperspaceServer) -> None:
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x")
+    task.operator.on_kill()
+    with pytest.raises(AirflowException, match="stopped after 0 of 12"):
+        task.run()
+    assert not world.requests
+
+
+def test_progress_ends_with_how_many_were_done(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        Task(AddProjectTagOperator, project_ids=IDS, tags="x").run()
+    assert "12 of 12 projects done" in caplog.text
+
+
+class KillingAt(deque[Any]):
+    """The server's record of requests, which kills a process when it holds so many."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.victim = 0
+
+    def append(self, request: Any) -> None:
+        super().append(request)
+        if len(self) == self.number:
+            os.kill(self.victim, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("at", range(5, 205, 10))
+def test_killed_at_any_moment_and_run_again_it_ends_as_asked_and_asks_for_nothing_twice(
+    world: LocalPaperspaceServer, at: int
+) -> None:
+    ids = [f"k{i}" for i in range(100)]
+    world.reset(seed={"projects": [{"id": id_, "tags": []} for id_ in ids]})
+    world.app.requests = killing = KillingAt(at)
+    arguments = {"project_ids": ids, "tags": "x"}
+    killing.victim = child = os.fork()
+    if not child:
+        try:
+            signal.pause() if killing.victim else Task(AddProjectTagOperator, **arguments).run()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it was killed under way"
+    httpx.get(f"{world.url}/auth/session", trust_env=False)  # what was under way has ended when this is answered
+    missing = [id_ for id_ in ids if not world.paperspace.tag_names(id_)]
+    world.app.requests = deque()
+    assert set(Task(AddProjectTagOperator, **arguments).run()) == set(ids)
+    assert all(world.paperspace.tag_names(id_) == ["x"] for id_ in ids)
+    methods = [request.method for request in world.requests]
+    assert (methods.count("GET"), methods.count("POST"), len(methods)) == (100, len(missing), 100 + len(missing))

@@ -1,0 +1,77 @@
+"""Listing projects, by name and by tags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.operators.projects import ListProjectsOperator
+from tests.operators.task import Task
+
+PROJECTS = [
+    {"id": "p1", "name": "vision-a", "tags": ["gpu", "stage:a"]},
+    {"id": "p2", "name": "vision-b", "tags": ["gpu"]},
+    {"id": "p3", "name": "speech", "tags": ["stage:b", "keep"]},
+    {"id": "p4", "name": "gone", "tags": ["gpu"], "dtDeleted": "2026-01-01T00:00:00.000Z"},
+]
+
+
+@pytest.fixture(autouse=True)
+def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
+    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    server.reset(seed={"projects": PROJECTS})
+    return server
+
+
+@pytest.mark.parametrize(
+    ("filters", "ids"),
+    [
+        ({}, ["p1", "p2", "p3"]),
+        ({"name": "vision-*"}, ["p1", "p2"]),
+        ({"name": ["speech", "*-b"]}, ["p2", "p3"]),
+        ({"name": "Vision-*"}, []),
+        ({"tagged": "gpu"}, ["p1", "p2"]),
+        ({"tagged": ["gpu", "stage:*"]}, ["p1"]),
+        ({"untagged": "stage:*"}, ["p2"]),
+        ({"untagged": ["keep", "stage:a"]}, ["p2"]),
+        ({"name": "vision-*", "tagged": "gpu", "untagged": "stage:*"}, ["p2"]),
+        ({"tagged": [{"id": 1, "name": "keep", "dtCreated": "d"}]}, ["p3"]),
+    ],
+)
+def test_projects_are_filtered_by_name_and_tags_and_deleted_ones_are_left_out(
+    filters: dict[str, Any], ids: list[str]
+) -> None:
+    assert sorted(project["id"] for project in Task(ListProjectsOperator, **filters).run()) == ids
+
+
+def test_a_project_is_returned_under_the_apis_own_keys(world: LocalPaperspaceServer) -> None:
+    (project,) = Task(ListProjectsOperator, name="speech").run()
+    created = world.paperspace.projects["p3"].dt_created
+    assert project == {"id": "p3", "name": "speech", "dtCreated": created, "repoUrl": None}
+
+
+def test_tags_are_read_only_where_the_name_lets_a_project_through(world: LocalPaperspaceServer) -> None:
+    Task(ListProjectsOperator, name="vision-*").run()
+    assert len(world.requests) == 1, "one page of projects"
+    Task(ListProjectsOperator, name="vision-*", tagged="gpu").run()
+    assert len(world.requests) == 4
+
+
+def test_a_project_whose_tags_cannot_be_read_fails_the_task_rather_than_being_left_out(
+    world: LocalPaperspaceServer,
+) -> None:
+    world.fault("500", path="/p2/", times=0)
+    with pytest.raises(AirflowException, match="1 of 3 projects failed"):
+        Task(ListProjectsOperator, tagged="gpu").run()
+
+
+@pytest.mark.parametrize(("filters", "complaint"), [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is a int")])
+def test_a_filter_that_makes_no_sense_is_refused(
+    world: LocalPaperspaceServer, filters: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=complaint):
+        Task(ListProjectsOperator, **filters).run()
+    assert not world.requests

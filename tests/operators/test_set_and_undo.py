@@ -1,0 +1,169 @@
+"""Setting tags, what it leaves as a record, and taking a change back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_paperspace.api.errors import ServerError
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
+from airflow_provider_paperspace.operators.project_tags import (
+    AddProjectTagOperator,
+    RemoveProjectTagOperator,
+    SetProjectTagsOperator,
+)
+from tests.operators.task import Task
+
+
+@pytest.fixture(autouse=True)
+def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
+    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    server.reset(seed={"projects": [{"id": "p1", "tags": ["gpu", "stage:a"]}, {"id": "p2", "tags": ["gpu"]}]})
+    return server
+
+
+def undo(change: Any) -> dict[str, Any]:
+    return Task(UndoProjectTagChangeOperator, change=json.loads(json.dumps(change))).run()
+
+
+def test_setting_within_a_prefix_returns_what_it_changed_and_by_whom(world: LocalPaperspaceServer) -> None:
+    task = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:")
+    record = task.run()
+    assert record == {
+        "project_id": "p1",
+        "before": ["stage:a", "gpu"],
+        "after": ["gpu", "stage:b"],
+        "added": ["stage:b"],
+        "removed": ["stage:a"],
+        "dry_run": False,
+        "dag_id": "dag",
+        "run_id": "run",
+        "task_id": "task",
+        "map_index": -1,
+        "try_number": 1,
+    }
+    assert task.pushed == {"change": record}
+    assert world.paperspace.tag_names("p1") == ["gpu", "stage:b"]
+
+
+def test_setting_without_a_prefix_manages_all_tags(world: LocalPaperspaceServer) -> None:
+    Task(SetProjectTagsOperator, project_id="p1", tags=["new", "gpu"]).run()
+    assert world.paperspace.tag_names("p1") == ["gpu", "new"]
+
+
+@pytest.mark.parametrize("dry_run", [True, "True", "true"])
+@pytest.mark.parametrize("target", [{"project_id": "p1"}, {"project_ids": ["p1"]}])
+def test_a_dry_run_reads_and_tells_and_writes_nothing(
+    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, dry_run: Any, target: dict[str, Any]
+) -> None:
+    caplog.set_level("INFO")
+    task = Task(SetProjectTagsOperator, tags="stage:b", within="stage:", dry_run=dry_run, **target)
+    planned = task.run()
+    planned = planned if "project_id" in target else planned["p1"]
+    assert (planned["added"], planned["removed"], planned["dry_run"]) == (["stage:b"], ["stage:a"], True)
+    assert planned["after"] == ["gpu", "stage:b"]
+    assert not task.pushed
+    assert "Dry run. Project 'p1': would add 'stage:b'; would remove 'stage:a'" in caplog.text
+    assert [request.method for request in world.requests] == ["GET"]
+    real = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run="False").run()
+    assert {**planned, "dry_run": False} == real, "the real run does what the dry run told"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"dry_run": "perhaps"}, "dry_run is 'perhaps', and must be True or False"),
+        ({"dry_run": 1}, "dry_run is 1"),
+        ({"within": ""}, "within is empty"),
+        ({"within": "other:"}, "'stage:b' does not begin with 'other:'"),
+        ({"tags": None}, "Did the task that it comes from return nothing"),
+    ],
+)
+def test_bad_input_changes_nothing(world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(AirflowFailException, match=complaint):
+        Task(SetProjectTagsOperator, **{"project_id": "p1", "tags": "stage:b", **arguments}).run()
+    assert not world.requests
+
+
+def test_what_each_writing_task_changed_is_taken_back_and_nothing_that_others_did(world: LocalPaperspaceServer) -> None:
+    added = Task(AddProjectTagOperator, project_id="p1", tags=["new", "gpu"])
+    added.run()
+    removed = Task(RemoveProjectTagOperator, project_id="p1", tags=["stage:a", "absent"])
+    removed.run()
+    world.paperspace.add_tag("p1", {"name": "theirs"})
+    undo(added.pushed["change"])
+    assert world.paperspace.tag_names("p1") == ["gpu", "theirs"], "gpu was there before, and stays"
+    records = undo(removed.pushed["change"])
+    assert world.paperspace.tag_names("p1") == ["gpu", "stage:a", "theirs"]
+    assert records["p1"]["added"] == ["stage:a"]
+    undo(records)
+    assert world.paperspace.tag_names("p1") == ["gpu", "theirs"], "an undo can be undone"
+
+
+def test_an_undo_may_be_repeated_and_costs_one_read_then(world: LocalPaperspaceServer) -> None:
+    record = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:").run()
+    undo(record)
+    before = len(world.requests)
+    assert undo(record)["p1"]["added"] == []
+    assert [request.method for request in world.requests[before:]] == ["GET"]
+
+
+def test_the_changes_of_many_projects_and_of_mapped_tasks_are_taken_back_together(world: LocalPaperspaceServer) -> None:
+    many = Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags="x")
+    many.run()
+    first = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:").run()
+    second = Task(SetProjectTagsOperator, project_id="p1", tags="stage:c", within="stage:").run()
+    undo([many.pushed["change"], first, second])
+    assert sorted(world.paperspace.tag_names("p1")) == ["gpu", "stage:a"]
+    assert world.paperspace.tag_names("p2") == ["gpu"]
+
+
+def test_a_dry_run_leaves_nothing_to_take_back(world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    planned = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run=True).run()
+    count = len(world.requests)
+    assert undo(planned) == {}
+    assert len(world.requests) == count
+    assert "was a dry run" in caplog.text
+
+
+def test_what_a_task_had_changed_before_it_failed_can_be_taken_back(world: LocalPaperspaceServer) -> None:
+    world.fault("500", method="POST", at=2, times=0)
+    task = Task(AddProjectTagOperator, project_id="p1", tags=["x", "y"])
+    with pytest.raises(ServerError, match="Before that, 'x' added well"):
+        task.run()
+    world.app.faults = []
+    undo(task.pushed["change"])
+    assert world.paperspace.tag_names("p1") == ["gpu", "stage:a"]
+
+
+def test_an_undo_that_fails_on_a_project_tells_it_and_keeps_the_rest(world: LocalPaperspaceServer) -> None:
+    many = Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags="x")
+    many.run()
+    world.fault("500", path="/p1/", times=0)
+    task = Task(UndoProjectTagChangeOperator, change=many.pushed["change"])
+    with pytest.raises(AirflowException, match="1 of 2 projects failed"):
+        task.run()
+    assert list(task.pushed["change"]) == ["p2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (None, "change is None, and must be what a writing task pushed"),
+        ("p1", "change is a str"),
+        (7, "change is a int"),
+        ([7], "change is a int"),
+        ({"project_id": "p1"}, "no list 'added'"),
+        ({"project_id": "p1", "added": [""], "removed": []}, "blank"),
+        ({"project_id": "", "added": [], "removed": []}, "project id is empty"),
+    ],
+)
+def test_what_is_no_record_is_refused(world: LocalPaperspaceServer, change: Any, complaint: str) -> None:
+    with pytest.raises(AirflowFailException, match=complaint):
+        Task(UndoProjectTagChangeOperator, change=change).run()
+    assert not world.requests
