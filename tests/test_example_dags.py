@@ -69,6 +69,45 @@ def test_the_clean_up_takes_stale_tags_off_every_project_and_no_other(world: Loc
     assert world.paperspace.tag_names("prranking1") == ["production"]
 
 
+def test_the_stage_board_has_one_stage_and_the_lease_is_returned(world: LocalPaperspaceServer) -> None:
+    world.paperspace.add_tag("prmximcci", {"name": "stage:new"})
+    state, tasks = run("dags/example_stage_board.py")
+    assert (state, tasks["back"]) == ("success", "skipped")
+    assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu", "stage:evaluated"]
+    written = [json.loads(r.body)["name"] for r in world.requests if r.method == "POST"]
+    assert written[0].startswith("in-use:manual__")
+    assert written[1:] == ["stage:training", "stage:evaluated"]
+
+
+def test_a_failed_stage_goes_back_and_the_lease_is_returned(world: LocalPaperspaceServer) -> None:
+    world.paperspace.add_tag("prmximcci", {"name": "stage:new"})
+    state, tasks = run("dags/example_stage_board.py", fail=True)
+    assert (state, tasks["evaluate"], tasks["back"], tasks["lease_return"]) == ("failed", "failed", *["success"] * 2)
+    assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu", "stage:new"]
+
+
+def test_the_scheduled_clean_up_removes_and_reports(world: LocalPaperspaceServer, airflow_db: Path) -> None:
+    world.paperspace.add_tag("prspeech01", {"name": "demo@2020-01-01"})
+    assert run("dags/example_cleanup_schedule.py")[0] == "success"
+    assert xcoms(airflow_db, "example_cleanup_schedule", "report")[-1].startswith("3 of 3 stale tags removed")
+    assert world.paperspace.tag_names("prspeech01") == ["team:speech", "gpu-demo"]
+
+
+def test_the_scheduled_clean_up_runs_dry_by_its_param(world: LocalPaperspaceServer, airflow_db: Path) -> None:
+    assert run("dags/example_cleanup_schedule.py", dry_run=True)[0] == "success"
+    assert xcoms(airflow_db, "example_cleanup_schedule", "report")[-1].startswith("0 of 2 stale tags removed")
+    assert not [request for request in world.requests if request.method != "GET"]
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_a_plan_goes_from_task_to_task(world: LocalPaperspaceServer, approved: bool) -> None:
+    world.paperspace.add_tag("prspeech01", {"name": "stale:keep-me"})
+    state, tasks = run("tests/dags/plan_approve_apply.py", approved=approved)
+    assert (state, tasks["apply"]) == ("success", "success" if approved else "skipped")
+    stale = [tag for id_ in ("prspeech01", "prranking1") for tag in world.paperspace.tag_names(id_) if "stale" in tag]
+    assert stale == (["stale:keep-me"] if approved else ["stale:2026-01", "stale:keep-me", "stale:2025-11"])
+
+
 def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceServer, airflow_db: Path) -> None:
     world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}, {"id": "p2", "tags": []}]})
     state, tasks = run("tests/dags/operators_under_test.py")
@@ -82,7 +121,13 @@ def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceS
         assert set(row[0]) == {"id", "name", "dtCreated"}
 
 
-@pytest.mark.parametrize("dag_id", ["example_pipeline_stages", "example_tag_cleanup", "operators_under_test"])
+@pytest.mark.parametrize(
+    "dag_id",
+    [
+        *("example_pipeline_stages", "example_tag_cleanup", "example_stage_board", "example_cleanup_schedule"),
+        "operators_under_test",
+    ],
+)
 def test_the_key_is_nowhere_in_airflows_database_nor_in_its_logs(
     airflow_db: Path, dag_id: str, secret_watch: SecretWatch
 ) -> None:
@@ -107,4 +152,5 @@ def xcoms(airflow_db: Path, dag_id: str, task_id: str) -> list[Any]:
     database.close()
     assert rows
     values = [json.loads(value) for (value,) in rows]
-    return [json.loads(value) if isinstance(value, str) else value for value in values]  # 2.11 stores JSON, 3 its text
+    # 2.11 stores JSON, 3 the text of it, as JSON once more.
+    return [json.loads(value) if isinstance(value, str) and value[:1] in '[{"' else value for value in values]

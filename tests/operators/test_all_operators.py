@@ -13,6 +13,8 @@ import pytest
 from airflow_provider_paperspace import operators
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, ProjectOperator
+from airflow_provider_paperspace.operators.project_tag_clean_up import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tag_lease import ReturnProjectTagOperator
 from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
@@ -31,6 +33,8 @@ ARGUMENTS: dict[type[Any], dict[str, Any]] = {
     SetProjectTagsOperator: {"project_id": "p", "tags": "t", "within": "t"},
     ListProjectTagsOperator: {"project_id": "p"},
     UndoProjectTagChangeOperator: {"change": {}},
+    ReturnProjectTagOperator: {"project_id": "p", "tags": "t", "before": []},
+    CleanUpProjectTagsOperator: {},
     ListProjectsOperator: {"name": "a*", "tagged": "b", "untagged": "c"},
 }
 """Each operator, with arguments that make one."""

@@ -1,0 +1,57 @@
+"""Let a tag say at which one stage each project is, and another that a run is at work on it.
+
+Setting ``stage:evaluated`` takes ``stage:training`` off and touches no other tag. When a stage fails, the project goes
+back to the stage that it came from. While the run is at work the project carries ``in-use``, however it ends.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task  # on Airflow 3: airflow.sdk
+
+from airflow_provider_paperspace.operators.project_tag_lease import ProjectTagLease
+from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
+from airflow_provider_paperspace.operators.project_tags import SetProjectTagsOperator
+
+with DAG(
+    dag_id="example_stage_board",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+    params={"project_name": "vision-training", "fail": False},
+    tags=["paperspace", "example"],
+    doc_md=__doc__,
+) as dag:
+    # [START howto_operator_set_project_tags]
+    PROJECT = "{{ params.project_name }}"
+
+    def set_stage(stage: str, **arguments: object) -> SetProjectTagsOperator:
+        return SetProjectTagsOperator(
+            task_id=f"set_{stage}", project_name=PROJECT, tags=f"stage:{stage}", within="stage:", **arguments
+        )
+
+    # [END howto_operator_set_project_tags]
+
+    @task
+    def train() -> str:
+        return "model-42"
+
+    @task
+    def evaluate(model: str, **context: object) -> None:
+        if context["params"]["fail"]:  # type: ignore[index]
+            raise AirflowFailException(f"{model} is worse than the last one")
+
+    # [START howto_operator_project_tag_lease]
+    with ProjectTagLease(task_id="lease", project_name=PROJECT, tags="in-use:{{ run_id }}"):
+        training = set_stage("training")
+        evaluated = evaluate(train())
+        training >> evaluated >> set_stage("evaluated")
+    # [END howto_operator_project_tag_lease]
+
+    # [START howto_operator_undo_project_tag_change]
+    back = UndoProjectTagChangeOperator(task_id="back", change=training.output, trigger_rule="one_failed")
+    evaluated >> back
+    # [END howto_operator_undo_project_tag_change]
