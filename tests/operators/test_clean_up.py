@@ -64,7 +64,8 @@ def test_a_date_that_cannot_be_read_is_shown_loudly_and_the_tag_stays(caplog: py
     assert report["unreadable"] == [
         {"project_id": "p2", "tag": "demo@2026-13-01", "why": "what follows its last '@' is no date such as 2026-12-01"}
     ]
-    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    ours = [record for record in caplog.records if record.name.startswith("airflow_provider_paperspace")]
+    (warning,) = [record for record in ours if record.levelname == "WARNING"]
     assert "demo@2026-13-01" in warning.getMessage()
 
 
