@@ -45,6 +45,9 @@ class Client:
     def project(self, project_id: Any) -> Project:
         return self._call("get_project", project_id)
 
+    def resolve(self, name: Any) -> str:
+        return self._call("resolve_project_id", name)
+
     def session(self) -> Session | None:
         return self._call("get_session")
 

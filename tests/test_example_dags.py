@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import airflow
 import pytest
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
@@ -119,6 +120,15 @@ def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceS
     for row in xcoms(airflow_db, "operators_under_test", "listed"):
         assert [tag["name"] for tag in row][:2] == ["gpu", "templated"]
         assert set(row[0]) == {"id", "name", "dtCreated"}
+
+
+def test_what_a_task_did_in_two_tries_is_taken_back_as_one(world: LocalPaperspaceServer) -> None:
+    world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}]})
+    world.fault("500", method="POST", at=2, times=2)
+    state, _ = run("tests/dags/tried_again.py")
+    assert state == "success"
+    # Airflow before 3.3 keeps nothing between two tries: what the first had added stays.
+    assert world.paperspace.tag_names("p1") == (["gpu", "x"] if airflow.__version__ < "3.3" else ["gpu"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.api.models import TagChange
 
 XCOM_KEY: Final = "change"
+_STORE_KEY: Final = "paperspace_change"
 
 
 class ChangeRecord(TypedDict):
@@ -50,6 +52,46 @@ def record_of_plan(
     before, add, remove = list(before), list(add), list(remove)
     after = [name for name in [*before, *add] if name not in set(remove)]
     return _record(project_id, before, after, add, remove, context, dry_run=True)
+
+
+def with_earlier_tries(
+    records: Mapping[str, ChangeRecord], context: Context, *, to_be_continued: bool
+) -> dict[str, ChangeRecord]:
+    """Join the records of this try with those of the tries before, and keep them for the next.
+
+    Airflow drops a task's XComs when it is tried again. From 3.3 on it has a store that survives that; before 3.3 the
+    records are those of the last try alone.
+
+    :param records: by project id.
+    :param to_be_continued: whether this try fails, and another may follow.
+    """
+    store: Any = context.get("task_state_store")
+    if store is None:
+        return dict(records)
+    earlier: dict[str, Any] = store.get(_STORE_KEY) or {}
+    joined = {**earlier, **{id_: _joined(earlier.get(id_), record) for id_, record in records.items()}}
+    changed = {id_: record for id_, record in joined.items() if record["added"] or record["removed"]}
+    if to_be_continued and changed:
+        store.set(_STORE_KEY, changed)
+    elif earlier and not to_be_continued:
+        store.delete(_STORE_KEY)
+    return joined
+
+
+def _joined(earlier: ChangeRecord | None, later: ChangeRecord) -> ChangeRecord:
+    """Give the net effect of two tries."""
+    if earlier is None:
+        return later
+    net: Counter[str] = Counter()
+    for record in (earlier, later):
+        net.update(record["added"])
+        net.subtract(record["removed"])
+    return {
+        **later,
+        "before": earlier["before"],
+        "added": [name for name, count in net.items() if count > 0],
+        "removed": [name for name, count in net.items() if count < 0],
+    }
 
 
 def read_records(value: Any) -> list[ChangeRecord]:

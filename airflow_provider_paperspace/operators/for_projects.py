@@ -144,8 +144,11 @@ class ProjectOperator(ManyProjectsOperator):
     def result_of(self, project_id: str, value: Any, context: Context) -> Any:
         """Give what the task returns about a project, as plain JSON."""
 
-    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool) -> None:
-        """Keep what was done on each project; called whether or not the task fails after that."""
+    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, failed: bool) -> None:
+        """Keep what was done on each project.
+
+        :param failed: whether the task fails after that.
+        """
 
     def value_of(self, error: PaperspaceError) -> Any:
         """Give what was done on a project that failed, or None."""
@@ -160,18 +163,17 @@ class ProjectOperator(ManyProjectsOperator):
             value = self.on_one(hook, project_id)
         except PaperspaceError as error:
             if (done := self.value_of(error)) is not None:
-                self.keep({project_id: done}, context, many=False)
+                self.keep({project_id: done}, context, many=False, failed=True)
             raise
-        self.keep({project_id: value}, context, many=False)
+        self.keep({project_id: value}, context, many=False, failed=False)
         return self.result_of(project_id, value, context)
 
     def _execute_many(self, hook: PaperspaceHook, context: Context) -> dict[str, Any]:
         project_ids = project_ids_of(self.project_ids)
         outcome = self.run_for_projects(hook, project_ids, self.on_one_of_many)
         partial = {project_id: self.value_of(error) for project_id, error in outcome.failed.items()}
-        self.keep(
-            {**outcome.done, **{id_: value for id_, value in partial.items() if value is not None}}, context, many=True
-        )
+        values = {**outcome.done, **{id_: value for id_, value in partial.items() if value is not None}}
+        self.keep(values, context, many=True, failed=bool(outcome.failed or outcome.left))
         results = {project_id: self.result_of(project_id, value, context) for project_id, value in outcome.done.items()}
         if outcome.failed or outcome.left:
             push(context, "return_value", results)

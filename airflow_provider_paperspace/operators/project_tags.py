@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.operators.arguments import flag, tag_names
-from airflow_provider_paperspace.operators.change_records import XCOM_KEY, record_of, record_of_plan
+from airflow_provider_paperspace.operators.change_records import (
+    XCOM_KEY,
+    ChangeRecord,
+    record_of,
+    record_of_plan,
+    with_earlier_tries,
+)
 from airflow_provider_paperspace.operators.expiry import names_that_expire
 from airflow_provider_paperspace.operators.for_projects import ProjectOperator, push
 
@@ -41,6 +47,9 @@ _NAMES_IN_LOG = 20
 class ProjectTagsChangeOperator(ProjectOperator):
     """An operator that changes tags: it says what it wants, and keeps what it changed as XCom ``change``."""
 
+    records: dict[str, ChangeRecord]
+    """What the task has changed, by project id."""
+
     @abstractmethod
     def policy(self, context: Context) -> policies.Policy:
         """Say what the tags are to become, out of the arguments."""
@@ -57,10 +66,11 @@ class ProjectTagsChangeOperator(ProjectOperator):
         """Change the tags of one of many projects."""
         return await client.converge_project_tags(project_id, self._policy)
 
-    def keep(self, values: Mapping[str, TagChange], context: Context, *, many: bool) -> None:
+    def keep(self, values: Mapping[str, TagChange], context: Context, *, many: bool, failed: bool) -> None:
         """Push the records of what was changed as XCom ``change``: one, or one for each project id."""
         records = {project_id: record_of(project_id, change, context) for project_id, change in values.items()}
-        push(context, XCOM_KEY, records if many else next(iter(records.values())))
+        self.records = with_earlier_tries(records, context, to_be_continued=failed)
+        push(context, XCOM_KEY, self.records if many else self.records[next(iter(records))])
 
     def value_of(self, error: PaperspaceError) -> TagChange | None:
         """Give what was changed before the error."""
@@ -177,15 +187,15 @@ class SetProjectTagsOperator(ProjectTagsChangeOperator):
             return await client.list_project_tags(project_id)
         return await super().on_one_of_many(client, project_id)
 
-    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool) -> None:
+    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, failed: bool) -> None:
         """Push the records of what was changed, as the other writing tasks do."""
         if not self._only_plan:
-            super().keep(values, context, many=many)
+            super().keep(values, context, many=many, failed=failed)
 
     def result_of(self, project_id: str, value: Any, context: Context) -> Any:
         """Give the record of what was changed, or would be."""
         if not self._only_plan:
-            return record_of(project_id, value, context)
+            return self.records[project_id]
         there = {tag.name: tag for tag in value}
         wanted = self._policy(there)
         add, remove = wanted.missing_in(there), wanted.surplus_in(there)

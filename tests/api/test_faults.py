@@ -66,6 +66,7 @@ OPERATIONS: Final = {
         lambda c: [p.id for p in c.projects(order="asc", page_size=1)], ["p1", "p2"], frozenset(BEFORE), 2
     ),
     "project": Operation(lambda c: c.project("p1").name, "one", frozenset(BEFORE), 1),
+    "resolve": Operation(lambda c: c.resolve("two"), "p2", frozenset(BEFORE), 1),
     "session": Operation(lambda c: c.session() is not None, True, frozenset(BEFORE), 1),
 }
 

@@ -63,6 +63,7 @@ OPERATIONS: Final[dict[str, Callable[[Client], Any]]] = {
     "add to foreign": lambda client: client.add("f1", "x"),
     "projects": lambda client: [project.id for project in client.projects(order="asc")],
     "project": lambda client: client.project("p1").name,
+    "resolve": lambda client: client.resolve("two"),
     "session": lambda client: client.session().team_namespace,  # type: ignore[union-attr]
 }
 
@@ -88,6 +89,7 @@ OUTCOME: Final[dict[str, Outcome]] = {
     "add to foreign": (NotFoundError, UNTOUCHED),
     "projects": (["p1", "p2"], UNTOUCHED),
     "project": ("one", UNTOUCHED),
+    "resolve": ("p2", UNTOUCHED),
     "session": ("acme", UNTOUCHED),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,11 +20,30 @@ class Task:
         self.pushed: dict[str, Any] = {}
         self.context: Any = {"ti": self, "data_interval_end": at}
 
+    def keeping(self, store: dict[str, Any]) -> Task:
+        """Give the task a store that survives its tries, as Airflow 3.3 has one."""
+        self.context["task_state_store"] = Store(store)
+        return self
+
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
     def run(self) -> Any:
         return self.operator.execute(self.context)
+
+
+class Store:
+    def __init__(self, kept: dict[str, Any]) -> None:
+        self._kept = kept
+
+    def get(self, key: str) -> Any:
+        return json.loads(self._kept[key]) if key in self._kept else None
+
+    def set(self, key: str, value: Any) -> None:
+        self._kept[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        del self._kept[key]
 
 
 def names(tags: list[dict[str, Any]]) -> list[str]:

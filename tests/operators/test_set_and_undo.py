@@ -167,3 +167,41 @@ def test_what_is_no_record_is_refused(world: LocalPaperspaceServer, change: Any,
     with pytest.raises(AirflowFailException, match=complaint):
         Task(UndoProjectTagChangeOperator, change=change).run()
     assert not world.requests
+
+
+def test_the_record_covers_the_tries_that_failed_where_airflow_keeps_something_between_them(
+    world: LocalPaperspaceServer,
+) -> None:
+    kept: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"project_id": "p1", "tags": ["x", "y"], "within": None}
+    world.fault("500", method="DELETE", at=2, times=2)
+    with pytest.raises(ServerError, match="'x', 'y' added well"):
+        Task(SetProjectTagsOperator, **arguments).keeping(kept).run()
+    assert kept
+    second = Task(SetProjectTagsOperator, **arguments).keeping(kept)
+    record = second.run()
+    assert (record["added"], sorted(record["removed"])) == (["x", "y"], ["gpu", "stage:a"])
+    assert record["before"] == ["stage:a", "gpu"]
+    assert not kept, "nothing is left behind"
+    undo(second.pushed["change"])
+    assert sorted(world.paperspace.tag_names("p1")) == ["gpu", "stage:a"]
+
+
+def test_tries_that_took_back_each_others_work_come_to_nothing(world: LocalPaperspaceServer) -> None:
+    kept: dict[str, Any] = {}
+    world.fault("500", method="DELETE", at=1, times=2)
+    with pytest.raises(ServerError):
+        Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:").keeping(kept).run()
+    other = Task(SetProjectTagsOperator, project_id="p1", tags="stage:a", within="stage:").keeping(kept)
+    record = other.run()
+    assert (record["added"], record["removed"]) == ([], [])
+
+
+def test_the_records_of_many_projects_are_kept_between_tries_too(world: LocalPaperspaceServer) -> None:
+    kept: dict[str, Any] = {}
+    world.fault("500", path="/p2/", times=2)
+    with pytest.raises(AirflowException, match="1 of 2 projects failed"):
+        Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags="x").keeping(kept).run()
+    second = Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags="x").keeping(kept)
+    second.run()
+    assert {id_: record["added"] for id_, record in second.pushed["change"].items()} == {"p1": ["x"], "p2": ["x"]}
