@@ -63,7 +63,10 @@ def get_provider_info() -> dict[str, object]:
         "operators": [
             {
                 "integration-name": "Paperspace",
-                "python-modules": ["airflow_provider_paperspace.operators.project_tags"],
+                "python-modules": [
+                    "airflow_provider_paperspace.operators.project_tags",
+                    "airflow_provider_paperspace.operators.projects",
+                ],
             }
         ],
     }

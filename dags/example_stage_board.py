@@ -11,9 +11,11 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task  # on Airflow 3: airflow.sdk
 
-from airflow_provider_paperspace.operators.project_tag_lease import ProjectTagLease
-from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
-from airflow_provider_paperspace.operators.project_tags import SetProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tags import (
+    ProjectTagLease,
+    SetProjectTagsOperator,
+    UndoProjectTagChangeOperator,
+)
 
 with DAG(
     dag_id="example_stage_board",

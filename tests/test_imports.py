@@ -10,7 +10,7 @@ import sys
 import pytest
 
 HEAVY = {"airflow", "requests", "httpx", "aiohttp", "urllib3", "tenacity", "starlette", "uvicorn", "pytest"}
-OPERATORS = "import airflow_provider_paperspace.operators.project_tags"
+OPERATORS = "from airflow_provider_paperspace.operators import project_tags, projects"
 DAG = "from airflow.providers.common.compat.sdk import DAG; DAG"
 
 

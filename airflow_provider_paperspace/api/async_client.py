@@ -37,10 +37,10 @@ T = TypeVar("T")
 class AsyncPaperspaceClient:
     """The Paperspace API for an event loop: :class:`PaperspaceClient`'s methods, to be awaited.
 
-    :param settings: the key, and how to reach the service.
     Requests that run at the same time share one :class:`~airflow_provider_paperspace.api.pace.Pace`: a 429 to one of
     them holds all of them up.
 
+    :param settings: the key, and how to reach the service.
     :param sleep: waits so many seconds between attempts.
     :param clock: tells the seconds of a monotonic clock.
     """

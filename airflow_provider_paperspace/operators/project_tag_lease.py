@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.operators.arguments import tag_names
-from airflow_provider_paperspace.operators.project_tags import (
+from airflow_provider_paperspace.operators.project_tag_change import (
     AddProjectTagOperator,
-    ListProjectTagsOperator,
     ProjectTagsChangeOperator,
     Tags,
 )
+from airflow_provider_paperspace.operators.project_tag_list import ListProjectTagsOperator
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context

@@ -7,7 +7,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_paperspace.operators.project_tag_clean_up import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator
 
 with DAG(
     dag_id="plan_approve_apply",

@@ -7,8 +7,7 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
-from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator
+from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator, UndoProjectTagChangeOperator
 
 with DAG(dag_id="tried_again", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False) as dag:
     added = AddProjectTagOperator(

@@ -13,15 +13,15 @@ import pytest
 from airflow_provider_paperspace import operators
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, ProjectOperator
-from airflow_provider_paperspace.operators.project_tag_clean_up import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tag_change import ProjectTagsChangeOperator
 from airflow_provider_paperspace.operators.project_tag_lease import ReturnProjectTagOperator
-from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
+    CleanUpProjectTagsOperator,
     ListProjectTagsOperator,
-    ProjectTagsChangeOperator,
     RemoveProjectTagOperator,
     SetProjectTagsOperator,
+    UndoProjectTagChangeOperator,
 )
 from airflow_provider_paperspace.operators.projects import ListProjectsOperator
 

@@ -10,8 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.operators.project_tag_clean_up import CleanUpProjectTagsOperator
-from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
+from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator, UndoProjectTagChangeOperator
 from tests.operators.task import Task
 
 WORLD = {

@@ -10,11 +10,11 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_paperspace.api.errors import ServerError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.operators.project_tag_undo import UndoProjectTagChangeOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
     RemoveProjectTagOperator,
     SetProjectTagsOperator,
+    UndoProjectTagChangeOperator,
 )
 from tests.operators.task import Task
 
