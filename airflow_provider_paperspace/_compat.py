@@ -9,22 +9,44 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowOptionalProviderFeatureException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
     BaseHook,
+    BaseNotifier,
     BaseOperator,
+    BaseOperatorLink,
+    BaseSensorOperator,
+    PokeReturnValue,
+    XCom,
+    conf,
     mask_secret,
 )
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection, Context
+    from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey
 
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowOptionalProviderFeatureException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
     "BaseHook",
+    "BaseNotifier",
     "BaseOperator",
+    "BaseOperatorLink",
+    "BaseSensorOperator",
+    "BaseTrigger",
     "Connection",
     "Context",
+    "PokeReturnValue",
+    "TaskInstanceKey",
+    "TriggerEvent",
+    "XCom",
+    "conf",
     "get_async_connection",
     "get_async_extra_dejson",
     "mask_secret",

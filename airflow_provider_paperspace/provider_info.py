@@ -60,6 +60,7 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_paperspace.hooks.paperspace"],
             }
         ],
+        "extra-links": ["airflow_provider_paperspace.links.paperspace.PaperspaceProjectLink"],
         "operators": [
             {
                 "integration-name": "Paperspace",

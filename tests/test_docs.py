@@ -21,7 +21,7 @@ from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
-from airflow_provider_paperspace.operators.base import BEYOND_RETRY
+from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 

@@ -1,19 +1,17 @@
-"""What all our operators share: the hook, opened late, and which errors a retry cannot mend."""
+"""What all our operators share: a connection, and a link to the console."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_paperspace._compat import AirflowFailException, BaseOperator
-from airflow_provider_paperspace.api.errors import ApiError, PaperspaceError, ProjectNameError, TagNotFoundError
+from airflow_provider_paperspace._compat import BaseOperator
+from airflow_provider_paperspace.hooks.opening import open_hook
+from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
-
-BEYOND_RETRY: Final = frozenset({400, 401, 403, 404, 405, 412, 413, 422})
-"""Statuses that stay the same however often a task is tried. After any other error Airflow may retry the task."""
 
 
 class PaperspaceBaseOperator(BaseOperator):
@@ -21,6 +19,8 @@ class PaperspaceBaseOperator(BaseOperator):
 
     :param paperspace_conn_id: the connection's id. Templated.
     """
+
+    operator_extra_links = (PaperspaceProjectLink(),)
 
     def __init__(self, *, paperspace_conn_id: str = "paperspace_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -32,22 +32,5 @@ class PaperspaceBaseOperator(BaseOperator):
 
         :raises AirflowFailException: in the block, something failed that a retry of the task cannot mend.
         """
-        # Not before it is needed: the hook brings requests, which no DAG file should load to be parsed.
-        from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
-
-        try:
-            with PaperspaceHook(self.paperspace_conn_id) as hook:
-                yield hook
-        except PaperspaceError as error:
-            if is_beyond_retry(error):
-                raise AirflowFailException(str(error)) from error
-            raise
-        except (TypeError, ValueError) as error:
-            raise AirflowFailException(f"Task {self.task_id!r}: {error}") from error
-
-
-def is_beyond_retry(error: PaperspaceError) -> bool:
-    """Say whether the same task, tried again, would fail the same way."""
-    if isinstance(error, ApiError):
-        return error.status in BEYOND_RETRY
-    return isinstance(error, (ProjectNameError, TagNotFoundError))
+        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+            yield hook

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, ManyProjects, Outcome
-from airflow_provider_paperspace.operators.arguments import project_id_of, project_ids_of, whole_number
-from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator, is_beyond_retry
+from airflow_provider_paperspace.arguments import project_id_of, project_ids_of, whole_number
+from airflow_provider_paperspace.hooks.opening import is_beyond_retry
+from airflow_provider_paperspace.links.paperspace import push_link
+from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.tables import table
 
 if TYPE_CHECKING:
@@ -159,6 +161,7 @@ class ProjectOperator(ManyProjectsOperator):
             project_id = hook.resolve_project_id(self.project_name)
         else:
             project_id = project_id_of(self.project_id)
+        push_link(context, hook, project_id)
         try:
             value = self.on_one(hook, project_id)
         except PaperspaceError as error:
@@ -170,6 +173,7 @@ class ProjectOperator(ManyProjectsOperator):
 
     def _execute_many(self, hook: PaperspaceHook, context: Context) -> dict[str, Any]:
         project_ids = project_ids_of(self.project_ids)
+        push_link(context, hook)
         outcome = self.run_for_projects(hook, project_ids, self.on_one_of_many)
         partial = {project_id: self.value_of(error) for project_id, error in outcome.failed.items()}
         values = {**outcome.done, **{id_: value for id_, value in partial.items() if value is not None}}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api.errors import PaperspaceError
-from airflow_provider_paperspace.operators.arguments import flag, tag_names
+from airflow_provider_paperspace.arguments import flag, tag_names
 from airflow_provider_paperspace.operators.change_records import (
     XCOM_KEY,
     ChangeRecord,

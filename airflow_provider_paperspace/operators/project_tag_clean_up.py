@@ -18,7 +18,8 @@ from airflow_provider_paperspace.api.clean_up import (
 )
 from airflow_provider_paperspace.api.many import Outcome
 from airflow_provider_paperspace.api.policies import Policy, Wanted
-from airflow_provider_paperspace.operators.arguments import flag, patterns, project_ids_of, whole_number
+from airflow_provider_paperspace.arguments import flag, patterns, project_ids_of, whole_number
+from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.change_records import XCOM_KEY, record_of
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, push
 from airflow_provider_paperspace.operators.run_instant import run_instant
@@ -103,6 +104,7 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
         with self.open_hook() as hook:
             only_plan, at_most = flag(self.is_dry_run, "dry_run"), whole_number(self.max_removals, "max_removals")
             rules = self._rules(context)
+            push_link(context, hook)
             report, reading = self._plan(hook, rules)
             report["dry_run"] = only_plan
             _show(report)

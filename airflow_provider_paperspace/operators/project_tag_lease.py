@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_paperspace.api import policies
-from airflow_provider_paperspace.operators.arguments import tag_names
+from airflow_provider_paperspace.arguments import tag_names
 from airflow_provider_paperspace.operators.project_tag_change import (
     AddProjectTagOperator,
     ProjectTagsChangeOperator,

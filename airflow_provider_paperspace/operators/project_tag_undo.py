@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace.api import policies
+from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.change_records import XCOM_KEY, ChangeRecord, read_records, record_of
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, push
 
@@ -38,6 +39,7 @@ class UndoProjectTagChangeOperator(ManyProjectsOperator):
         """Undo the changes of all projects."""
         with self.open_hook() as hook:
             policy_of = _policies_back(read_records(self.change))
+            push_link(context, hook, next(iter(policy_of)) if len(policy_of) == 1 else None)
 
             async def undo(client: AsyncPaperspaceClient, project_id: str) -> TagChange:
                 return await client.converge_project_tags(project_id, policy_of[project_id])

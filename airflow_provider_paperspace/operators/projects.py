@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace.api.matching import first_match
-from airflow_provider_paperspace.operators.arguments import patterns
+from airflow_provider_paperspace.arguments import patterns
+from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ListProjectsOperator(ManyProjectsOperator):
         with self.open_hook() as hook:
             names, tagged = patterns(self.name, "name"), patterns(self.tagged, "tagged")
             untagged = patterns(self.untagged, "untagged")
+            push_link(context, hook)
             living = [project for project in hook.iter_projects() if project.dt_deleted is None]
             chosen = [project for project in living if not names or first_match(project.name, names) is not None]
             if tagged or untagged:

@@ -6,6 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_paperspace.emulator.app import SeenRequest
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+
 RUN_AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 
 
@@ -18,6 +21,7 @@ class Task:
         self.task_id = "task"
         self.operator = kind(task_id=self.task_id, **arguments)
         self.pushed: dict[str, Any] = {}
+        self.links: dict[str, str] = {}
         self.context: Any = {"ti": self, "data_interval_end": at}
 
     def keeping(self, store: dict[str, Any]) -> Task:
@@ -26,7 +30,7 @@ class Task:
         return self
 
     def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
+        (self.links if key.startswith("_link_") else self.pushed)[key] = value
 
     def run(self) -> Any:
         return self.operator.execute(self.context)
@@ -44,6 +48,11 @@ class Store:
 
     def delete(self, key: str) -> None:
         del self._kept[key]
+
+
+def asked(server: LocalPaperspaceServer) -> list[SeenRequest]:
+    """Give the requests but for the one that a task makes for its link."""
+    return [request for request in server.requests if request.target != "/auth/session"]
 
 
 def names(tags: list[dict[str, Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator, UndoProjectTagChangeOperator
-from tests.operators.task import Task
+from tests.operators.task import Task, asked
 
 WORLD = {
     "projects": [
@@ -39,7 +39,7 @@ def pairs(removals: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def writes(world: LocalPaperspaceServer) -> list[str]:
-    return [request.target for request in world.requests if request.method != "GET"]
+    return [request.target for request in asked(world) if request.method != "GET"]
 
 
 def test_stale_tags_go_from_every_project_and_no_other(
@@ -116,11 +116,11 @@ def test_age_is_counted_from_the_creation_of_the_tag(world: LocalPaperspaceServe
 def test_a_plan_is_applied_by_another_task(world: LocalPaperspaceServer) -> None:
     plan = clean_up(names="stale:*", dry_run=True)
     plan["planned"] = [removal for removal in plan["planned"] if removal["tag"] != "stale:a"]  # not approved
-    count = len(world.requests)
+    count = len(asked(world))
     report = clean_up(plan=plan)
     assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p2", "stale:b"), ("p2", "stale:keep")]
     assert report["rules"] == plan["rules"]
-    assert len(world.requests) - count == 2 + 3, "a read for each project of the plan, and the removals"
+    assert len(asked(world)) - count == 2 + 3, "a read for each project of the plan, and the removals"
 
 
 def test_each_tag_of_a_plan_is_looked_at_again_before_it_goes(
@@ -199,7 +199,7 @@ def test_bad_input_is_refused_before_any_request(
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         clean_up(**arguments)
-    assert not world.requests
+    assert not asked(world)
 
 
 def test_a_plan_that_came_to_nothing_is_not_taken_for_no_plan(world: LocalPaperspaceServer) -> None:
@@ -207,7 +207,7 @@ def test_a_plan_that_came_to_nothing_is_not_taken_for_no_plan(world: LocalPapers
     task.operator.plan = None
     with pytest.raises(AirflowFailException, match="plan is None"):
         task.run()
-    assert not world.requests
+    assert not asked(world)
 
 
 @pytest.mark.parametrize("more", [{"project_ids": ["p1"]}, {"older_than": timedelta(days=1)}])

@@ -20,7 +20,7 @@ from airflow_provider_paperspace.operators.project_tags import (
     RemoveProjectTagOperator,
     SetProjectTagsOperator,
 )
-from tests.operators.task import Task, names
+from tests.operators.task import Task, asked, names
 
 IDS = [f"m{i}" for i in range(12)]
 
@@ -57,7 +57,7 @@ def test_what_another_task_returned_may_be_the_projects(world: LocalPaperspaceSe
 
 def test_a_project_where_nothing_differs_costs_one_request(world: LocalPaperspaceServer) -> None:
     Task(AddProjectTagOperator, project_ids=IDS, tags="gpu").run()
-    assert [request.method for request in world.requests] == ["GET"] * len(IDS)
+    assert [request.method for request in asked(world)] == ["GET"] * len(IDS)
 
 
 def test_a_project_that_fails_does_not_stop_the_others_and_the_task_fails_with_a_table(
@@ -98,7 +98,7 @@ def test_a_key_that_is_not_accepted_fails_the_task_at_once(world: LocalPaperspac
     world.fault("401", times=0)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2).run()
-    assert len(world.requests) <= 3
+    assert len(asked(world)) <= 3
 
 
 def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPaperspaceServer) -> None:
@@ -129,7 +129,7 @@ def test_bad_input_fails_the_task_before_any_request(
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         Task(AddProjectTagOperator, **{"tags": "x", **arguments}).run()
-    assert not world.requests
+    assert not asked(world)
 
 
 def test_a_task_that_is_killed_begins_no_further_project_and_says_how_many_were_done(
@@ -161,7 +161,7 @@ def test_a_task_that_is_killed_before_it_begins_does_nothing(world: LocalPapersp
     task.operator.on_kill()
     with pytest.raises(AirflowException, match="stopped after 0 of 12"):
         task.run()
-    assert not world.requests
+    assert not asked(world)
 
 
 def test_progress_ends_with_how_many_were_done(caplog: pytest.LogCaptureFixture) -> None:
@@ -205,5 +205,5 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_asked_and_asks_for_nothin
     world.app.requests = deque()
     assert set(Task(AddProjectTagOperator, **arguments).run()) == set(ids)
     assert all(world.paperspace.tag_names(id_) == ["x"] for id_ in ids)
-    methods = [request.method for request in world.requests]
+    methods = [request.method for request in asked(world)]
     assert (methods.count("GET"), methods.count("POST"), len(methods)) == (100, len(missing), 100 + len(missing))

@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_paperspace.api.errors import ConflictError, RateLimitError, ServerError, TransportError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.operators import base
+from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
@@ -153,8 +153,8 @@ def test_tags_may_be_a_name_names_or_tags(tags: Any, meant: list[str]) -> None:
 def test_the_statuses_beyond_retry_are_those_that_the_policy_never_retries() -> None:
     from airflow_provider_paperspace.api import retries
 
-    assert not {status for status in base.BEYOND_RETRY if retries.may_repeat(status)}
-    assert {400, 401, 403, 404} <= base.BEYOND_RETRY
+    assert not {status for status in BEYOND_RETRY if retries.may_repeat(status)}
+    assert {400, 401, 403, 404} <= BEYOND_RETRY
 
 
 def test_an_id_that_came_to_nothing_fails_the_task_with_the_usual_cause() -> None:

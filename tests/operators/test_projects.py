@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators.projects import ListProjectsOperator
-from tests.operators.task import Task
+from tests.operators.task import Task, asked
 
 PROJECTS = [
     {"id": "p1", "name": "vision-a", "tags": ["gpu", "stage:a"]},
@@ -55,9 +55,9 @@ def test_a_project_is_returned_under_the_apis_own_keys(world: LocalPaperspaceSer
 
 def test_tags_are_read_only_where_the_name_lets_a_project_through(world: LocalPaperspaceServer) -> None:
     Task(ListProjectsOperator, name="vision-*").run()
-    assert len(world.requests) == 1, "one page of projects"
+    assert len(asked(world)) == 1, "one page of projects"
     Task(ListProjectsOperator, name="vision-*", tagged="gpu").run()
-    assert len(world.requests) == 4
+    assert len(asked(world)) == 4
 
 
 def test_a_project_whose_tags_cannot_be_read_fails_the_task_rather_than_being_left_out(
@@ -74,4 +74,4 @@ def test_a_filter_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         Task(ListProjectsOperator, **filters).run()
-    assert not world.requests
+    assert not asked(world)

@@ -16,7 +16,7 @@ from airflow_provider_paperspace.operators.project_tags import (
     SetProjectTagsOperator,
     UndoProjectTagChangeOperator,
 )
-from tests.operators.task import Task
+from tests.operators.task import Task, asked
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_a_dry_run_reads_and_tells_and_writes_nothing(
     assert planned["after"] == ["gpu", "stage:b"]
     assert not task.pushed
     assert "Dry run. Project 'p1': would add 'stage:b'; would remove 'stage:a'" in caplog.text
-    assert [request.method for request in world.requests] == ["GET"]
+    assert [request.method for request in asked(world)] == ["GET"]
     real = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run="False").run()
     assert {**planned, "dry_run": False} == real, "the real run does what the dry run told"
 
@@ -86,7 +86,7 @@ def test_a_dry_run_reads_and_tells_and_writes_nothing(
 def test_bad_input_changes_nothing(world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         Task(SetProjectTagsOperator, **{"project_id": "p1", "tags": "stage:b", **arguments}).run()
-    assert not world.requests
+    assert not asked(world)
 
 
 def test_what_each_writing_task_changed_is_taken_back_and_nothing_that_others_did(world: LocalPaperspaceServer) -> None:
@@ -107,9 +107,9 @@ def test_what_each_writing_task_changed_is_taken_back_and_nothing_that_others_di
 def test_an_undo_may_be_repeated_and_costs_one_read_then(world: LocalPaperspaceServer) -> None:
     record = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:").run()
     undo(record)
-    before = len(world.requests)
+    before = len(asked(world))
     assert undo(record)["p1"]["added"] == []
-    assert [request.method for request in world.requests[before:]] == ["GET"]
+    assert [request.method for request in asked(world)[before:]] == ["GET"]
 
 
 def test_the_changes_of_many_projects_and_of_mapped_tasks_are_taken_back_together(world: LocalPaperspaceServer) -> None:
@@ -125,9 +125,9 @@ def test_the_changes_of_many_projects_and_of_mapped_tasks_are_taken_back_togethe
 def test_a_dry_run_leaves_nothing_to_take_back(world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     planned = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run=True).run()
-    count = len(world.requests)
+    count = len(asked(world))
     assert undo(planned) == {}
-    assert len(world.requests) == count
+    assert len(asked(world)) == count
     assert "was a dry run" in caplog.text
 
 
@@ -166,7 +166,7 @@ def test_an_undo_that_fails_on_a_project_tells_it_and_keeps_the_rest(world: Loca
 def test_what_is_no_record_is_refused(world: LocalPaperspaceServer, change: Any, complaint: str) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         Task(UndoProjectTagChangeOperator, change=change).run()
-    assert not world.requests
+    assert not asked(world)
 
 
 def test_the_record_covers_the_tries_that_failed_where_airflow_keeps_something_between_them(

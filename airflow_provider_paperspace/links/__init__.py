@@ -1,0 +1,1 @@
+"""Links: buttons that lead from a task to the Paperspace console."""

@@ -1,0 +1,1 @@
+"""Notifiers: callbacks that tag a project."""
