@@ -231,6 +231,11 @@ def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
     )
 
 
+def prepare_tls() -> None:
+    """Read the CA certificates ahead of the first client, which would block an event loop with that."""
+    _tls_context(ca_bundle(os.environ))
+
+
 @cache
 def _tls_context(bundle: str | None) -> ssl.SSLContext:
     """Read the CA certificates once a process: it takes tens of milliseconds, and blocks the event loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -54,16 +55,20 @@ class PaperspaceHook(BaseHook):
             weakref.finalize(self, self._client.close)
         return self._client
 
-    async def get_async_conn(self) -> AsyncPaperspaceClient:
+    async def get_async_conn(self, *, max_attempts: int | None = None) -> AsyncPaperspaceClient:
         """Open a client for this event loop. It is the caller's to close, best by ``async with``.
 
+        :param max_attempts: how often it sends a request at most, if that is less than the connection says.
         :raises ValueError: a setting of the connection is missing or makes no sense.
         """
-        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
+        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare_tls
 
         connection = await get_async_connection(self.paperspace_conn_id, hook=self)
         settings = read_connection(connection, await get_async_extra_dejson(connection))
-        return AsyncPaperspaceClient(settings.client)
+        # The CA certificates take a while to read, away from the event loop.
+        await asyncio.to_thread(prepare_tls)
+        attempts = min(settings.client.max_attempts, max_attempts or settings.client.max_attempts)
+        return AsyncPaperspaceClient(replace(settings.client, max_attempts=attempts))
 
     def read_settings(self) -> ConnectionSettings:
         """Read the connection.

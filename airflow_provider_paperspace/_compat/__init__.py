@@ -22,7 +22,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
     mask_secret,
 )
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey
@@ -39,12 +38,10 @@ __all__ = [
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
-    "BaseTrigger",
     "Connection",
     "Context",
     "PokeReturnValue",
     "TaskInstanceKey",
-    "TriggerEvent",
     "XCom",
     "conf",
     "get_async_connection",

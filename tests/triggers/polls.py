@@ -1,0 +1,47 @@
+"""Lets the world change while triggers poll, and collects what they tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+
+
+def after_polls(server: LocalPaperspaceServer, number: int, act: Callable[[], object]) -> None:
+    """Do something once so many lists of tags were answered."""
+    state, seen = server.paperspace, 0
+    read = state.list_tags
+
+    def read_and_count(project_id: str, query: Any) -> Any:
+        nonlocal seen
+        page = read(project_id, query)
+        seen += 1
+        if seen == number:
+            act()
+        return page
+
+    state.list_tags = read_and_count  # type: ignore[method-assign]
+
+
+async def events_of(events: AsyncIterator[Any], number: int = 1) -> list[Any]:
+    """Give the payloads of the first so many events."""
+    payloads: list[Any] = []
+    async for event in events:
+        payloads.append(event.payload)
+        if len(payloads) == number:
+            break
+    await events.aclose()  # type: ignore[attr-defined]
+    return payloads
+
+
+def first_event(trigger: Any) -> Any:
+    """Run a trigger to its first event, in an event loop that complains of what blocks it."""
+    (payload,) = asyncio.run(events_of(trigger.run()), debug=True)
+    return payload
+
+
+def lists(server: LocalPaperspaceServer) -> int:
+    """Count the polls."""
+    return len([request for request in server.requests if "/tags?" in request.target and request.method == "GET"])
