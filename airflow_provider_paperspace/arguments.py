@@ -30,12 +30,12 @@ def tag_names(tags: Any, argument: str = "tags") -> list[str]:
 
 
 def patterns(value: Any, argument: str) -> tuple[str, ...]:
-    """Give the names or patterns in ``value``, each once: a text, a list of texts, or None for none.
+    """Give the names or patterns in ``value``, each once: a text, or a list of texts.
 
-    :raises TypeError: it is none of these.
+    :raises TypeError: it is neither.
     :raises ValueError: it is text that a template made of a list, or a pattern is blank.
     """
-    return () if value is None else check_tag_names(tag_names(value, argument))
+    return check_tag_names(tag_names(value, argument))
 
 
 def project_id_of(value: Any) -> str:

@@ -54,6 +54,6 @@ with DAG(
     # [END howto_operator_project_tag_lease]
 
     # [START howto_operator_undo_project_tag_change]
-    back = UndoProjectTagChangeOperator(task_id="back", change=training.output, trigger_rule="one_failed")
+    back = UndoProjectTagChangeOperator(task_id="back", change=training.output["change"], trigger_rule="one_failed")
     evaluated >> back
     # [END howto_operator_undo_project_tag_change]

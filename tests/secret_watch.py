@@ -62,7 +62,10 @@ class SecretWatch(logging.Handler):
         for generation in (0, 1):
             for thing in gc.get_objects(generation):
                 if str(type(thing).__module__).startswith("airflow_provider_paperspace"):
-                    self.search(f"repr of {type(thing).__name__}", repr(thing))
+                    try:
+                        self.search(f"repr of {type(thing).__name__}", repr(thing))
+                    except AttributeError:
+                        continue  # its constructor refused the arguments
 
     @contextmanager
     def watching(self) -> Iterator[None]:

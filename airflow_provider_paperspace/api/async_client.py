@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying
 
 from airflow_provider_paperspace.api import flows, policies, retries, walks
 from airflow_provider_paperspace.api.answers import Flow
-from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
+from airflow_provider_paperspace.api.errors import PaperspaceError, StoppedError, TransportError
 from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
 from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
@@ -56,6 +56,7 @@ class AsyncPaperspaceClient:
         self._sleep = sleep
         self._clock = clock
         self._pace = Pace()
+        self._stopped = asyncio.Event()
         self._http = _new_http_client(settings)
 
     def iter_project_tags(
@@ -107,6 +108,10 @@ class AsyncPaperspaceClient:
         """Read who the key belongs to; None when the service does not accept the key."""
         return await self._run(flows.read_session())
 
+    def stop(self) -> None:
+        """Send no further request, and end every wait: what is under way raises StoppedError at its next step."""
+        self._stopped.set()
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
@@ -148,13 +153,17 @@ class AsyncPaperspaceClient:
             raise
 
     async def _send(self, request: Request) -> Response:
-        if pause := retries.pause_before(request):
-            await self._sleep(pause)
+        async def pause(seconds: float) -> None:
+            await self._pause(seconds, request)
+
+        if seconds := retries.pause_before(request):
+            await pause(seconds)
         sent_at_s = 0.0
 
         async def send_in_turn() -> Response:
             nonlocal sent_at_s
-            sent_at_s = await self._wait_for_turn()
+            sent_at_s = await self._wait_for_turn(pause)
+            self._check_not_stopped(request)
             answer = await self._send_once(request)
             if answer.status != 429:
                 self._pace.went_well(self._clock())
@@ -164,7 +173,7 @@ class AsyncPaperspaceClient:
             self._pace.refused(self._clock(), sent_at_s=sent_at_s, pause_s=seconds)
 
         attempts = self.settings.max_attempts
-        options = retries.retrying_options(request, attempts, self._sleep, pause_all=pause_all)
+        options = retries.retrying_options(request, attempts, pause, pause_all=pause_all)
         retrying = AsyncRetrying(**options)
         try:
             response: Response = await retrying(send_in_turn)
@@ -174,13 +183,30 @@ class AsyncPaperspaceClient:
         attempts = retrying.statistics["attempt_number"]
         return response if attempts == 1 else replace(response, attempts=attempts)
 
-    async def _wait_for_turn(self) -> float:
+    async def _pause(self, seconds: float, request: Request) -> None:
+        """Wait so long, or until the client is told to stop."""
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait([sleeping, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            stopped.cancel()
+        self._check_not_stopped(request)
+
+    def _check_not_stopped(self, request: Request) -> None:
+        if self._stopped.is_set():
+            advice = "Run it again: it goes on with what is left."
+            about = {"subject": request.subject, "action": request.action, "advice": advice}
+            raise StoppedError("the work was told to stop", at_s=self._clock(), **about)
+
+    async def _wait_for_turn(self, pause: Callable[[float], Awaitable[None]]) -> float:
         """Wait until the pace lets one more request go; give that instant."""
         while True:
             episode = self._pace.episode
             turn_s = self._pace.turn_s(self._clock())
             while (now_s := self._clock()) < turn_s and self._pace.episode == episode:
-                await self._sleep(turn_s - now_s)
+                await pause(turn_s - now_s)
             if self._pace.episode == episode:
                 return now_s
 

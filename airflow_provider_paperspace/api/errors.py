@@ -4,6 +4,7 @@
 
     PaperspaceError
     ├── TransportError              no answer: refused, reset, timed out, TLS
+    │   └── StoppedError            not sent: the client was told to stop
     ├── UnexpectedResponseError     an answer that does not fit the API's description
     ├── TagNotFoundError            tags that had to be there are not (``names``)
     ├── ProjectNameError            no project has this name, or several have (``project_ids``)
@@ -88,6 +89,10 @@ class TransportError(PaperspaceError):
         advice = "Check the network, the proxy settings and the connection's Host; the service may also be down."
         super().__init__(problem, **{"advice": advice, **about})
         self.at_s = at_s
+
+
+class StoppedError(TransportError):
+    """The client was told to stop before the work was done."""
 
 
 class UnexpectedResponseError(PaperspaceError):

@@ -57,8 +57,12 @@ class Pace:
         :param sent_at_s: when the refused request set out. Those that were on their way when the first was refused
             only prolong the stop.
         """
+        is_longer = now_s + pause_s > self._resume_s
         self._resume_s = max(self._resume_s, now_s + pause_s)
         if sent_at_s <= self._stopped_at_s:
+            if is_longer:  # those who wait for a turn wait on
+                self._next_turn_s = self._resume_s
+                self.episode += 1
             return
         self.rate_per_s = self._slower(now_s)
         self._stopped_at_s = self._grown_at_s = now_s

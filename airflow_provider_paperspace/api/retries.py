@@ -32,7 +32,7 @@ from typing import Any, Final, Literal
 
 from tenacity import RetryCallState, stop_after_attempt, stop_before_delay
 
-from airflow_provider_paperspace.api.errors import TransportError
+from airflow_provider_paperspace.api.errors import StoppedError, TransportError
 from airflow_provider_paperspace.api.messages import Method, Request, Response
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,8 @@ def retrying_options(
         failure = _failure(state)
         if isinstance(failure, Response):
             return verdict(request.method, failure.status) == "retry"
-        return isinstance(failure, TransportError) and verdict(request.method, None) == "retry"
+        lost = isinstance(failure, TransportError) and not isinstance(failure, StoppedError)
+        return lost and verdict(request.method, None) == "retry"
 
     def wait(state: RetryCallState) -> float:
         seconds = wait_s(state.attempt_number, _asked_s(state), _fraction())

@@ -25,6 +25,16 @@ class PaperspaceBaseOperator(BaseOperator):
     def __init__(self, *, paperspace_conn_id: str = "paperspace_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.paperspace_conn_id = paperspace_conn_id
+        self._given: dict[str, bool] = {}
+
+    def check_given(self) -> None:
+        """Refuse an argument that was given and has come to None: left out, it would mean something else.
+
+        :raises TypeError: there is one.
+        """
+        for argument, was_given in self._given.items():
+            if was_given and getattr(self, argument) is None:
+                raise TypeError(f"{argument} is None. Did the task that it comes from return nothing?")
 
     @contextmanager
     def open_hook(self) -> Iterator[PaperspaceHook]:

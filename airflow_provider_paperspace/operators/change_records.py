@@ -55,7 +55,7 @@ def record_of_plan(
 
 
 def with_earlier_tries(
-    records: Mapping[str, ChangeRecord], context: Context, *, to_be_continued: bool
+    records: Mapping[str, ChangeRecord], context: Context, *, tried_again: bool
 ) -> dict[str, ChangeRecord]:
     """Join the records of this try with those of the tries before, and keep them for the next.
 
@@ -63,7 +63,8 @@ def with_earlier_tries(
     records are those of the last try alone.
 
     :param records: by project id.
-    :param to_be_continued: whether this try fails, and another may follow.
+    :param tried_again: whether this try fails and another follows. If not, nothing is kept: a task that is cleared
+        later begins anew, and what others did since is not to be taken for its own.
     """
     store: Any = context.get("task_state_store")
     if store is None:
@@ -71,9 +72,9 @@ def with_earlier_tries(
     earlier: dict[str, Any] = store.get(_STORE_KEY) or {}
     joined = {**earlier, **{id_: _joined(earlier.get(id_), record) for id_, record in records.items()}}
     changed = {id_: record for id_, record in joined.items() if record["added"] or record["removed"]}
-    if to_be_continued and changed:
+    if tried_again and changed:
         store.set(_STORE_KEY, changed)
-    elif earlier and not to_be_continued:
+    elif earlier and not tried_again:
         store.delete(_STORE_KEY)
     return joined
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException
 from airflow_provider_paperspace.api.errors import PaperspaceError
-from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, ManyProjects, Outcome
+from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, GRACE_S, ManyProjects, Outcome
 from airflow_provider_paperspace.arguments import project_id_of, project_ids_of, whole_number
 from airflow_provider_paperspace.hooks.opening import is_beyond_retry
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
+from airflow_provider_paperspace.operators.change_records import (
+    XCOM_KEY,
+    ChangeRecord,
+    record_of,
+    with_earlier_tries,
+)
 from airflow_provider_paperspace.operators.tables import table
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
+    from airflow_provider_paperspace.api.models import TagChange
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
@@ -38,7 +48,7 @@ class ManyProjectsOperator(PaperspaceBaseOperator):
     def __init__(self, *, max_concurrency: int = DEFAULT_MAX_CONCURRENCY, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_concurrency = max_concurrency
-        self._running: ManyProjects[Any] | None = None
+        self._running: ManyProjects[Any, Any] | None = None
         self._killed = False
 
     def run_for_projects(
@@ -46,26 +56,55 @@ class ManyProjectsOperator(PaperspaceBaseOperator):
         hook: PaperspaceHook,
         project_ids: Sequence[str],
         work: Callable[[AsyncPaperspaceClient, str], Awaitable[T]],
+        *,
+        keep: Callable[[Outcome[T]], None] = lambda outcome: None,
     ) -> Outcome[T]:
-        """Do the same work on many projects, over one client, and wait for the end."""
+        """Do the same work on many projects, over one client, and wait for the end.
+
+        The event loop runs in a thread of its own: Airflow stops a task by an exception in the main thread, which a
+        loop there would lose or hand to any one of its tasks.
+
+        :param keep: is given the outcome in any case, before an exception comes out.
+        """
         from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
 
         settings = hook.read_settings().client
-        max_concurrency = whole_number(self.max_concurrency, "max_concurrency")
+        running = ManyProjects(work, max_concurrency=whole_number(self.max_concurrency, "max_concurrency"))
+        ended: Future[Outcome[T]] = Future()
 
         async def run() -> Outcome[T]:
             async with AsyncPaperspaceClient(settings) as client:
-                self._running = ManyProjects(
-                    lambda project_id: work(client, project_id), max_concurrency=max_concurrency
-                )
-                if self._killed:
-                    self._running.stop()
-                return await self._running.run(project_ids)
+                return await running.run(client, project_ids)
 
+        def run_and_tell() -> None:
+            try:
+                ended.set_result(asyncio.run(run()))
+            except BaseException as error:  # noqa: BLE001  # comes out in the main thread
+                ended.set_exception(error)
+
+        self._running = running
+        if self._killed:
+            running.stop()
+        thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(run_and_tell,), name="paperspace-projects", daemon=True
+        )
+        thread.start()
         try:
-            return asyncio.run(run())
+            wait([ended])
+        except BaseException:
+            log.info("The task is interrupted: no further project is begun")
+            running.stop()
+            thread.join(2 * GRACE_S)
+            if ended.done() and ended.exception() is None:
+                keep(ended.result())
+            raise
         finally:
             self._running = None
+        outcome = ended.result()
+        keep(outcome)
+        if outcome.ended_by is not None:
+            raise outcome.ended_by
+        return outcome
 
     def raise_for(self, outcome: Outcome[Any]) -> None:
         """Fail the task if a project failed or was left, with a table of what to do about each.
@@ -125,6 +164,7 @@ class ProjectOperator(ManyProjectsOperator):
     def execute(self, context: Context) -> Any:
         """Do the work on the project, or on all of them."""
         with self.open_hook() as hook:
+            self.check_given()
             self.prepare(context)
             if self.project_ids is None:
                 return self._execute_one(hook, context)
@@ -146,10 +186,10 @@ class ProjectOperator(ManyProjectsOperator):
     def result_of(self, project_id: str, value: Any, context: Context) -> Any:
         """Give what the task returns about a project, as plain JSON."""
 
-    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, failed: bool) -> None:
+    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, tried_again: bool) -> None:
         """Keep what was done on each project.
 
-        :param failed: whether the task fails after that.
+        :param tried_again: whether the task fails after that, and is then tried again.
         """
 
     def value_of(self, error: PaperspaceError) -> Any:
@@ -166,24 +206,54 @@ class ProjectOperator(ManyProjectsOperator):
             value = self.on_one(hook, project_id)
         except PaperspaceError as error:
             if (done := self.value_of(error)) is not None:
-                self.keep({project_id: done}, context, many=False, failed=True)
+                tried_again = not is_beyond_retry(error) and may_be_tried_again(context)
+                self.keep({project_id: done}, context, many=False, tried_again=tried_again)
             raise
-        self.keep({project_id: value}, context, many=False, failed=False)
+        self.keep({project_id: value}, context, many=False, tried_again=False)
         return self.result_of(project_id, value, context)
 
     def _execute_many(self, hook: PaperspaceHook, context: Context) -> dict[str, Any]:
         project_ids = project_ids_of(self.project_ids)
         push_link(context, hook)
-        outcome = self.run_for_projects(hook, project_ids, self.on_one_of_many)
-        partial = {project_id: self.value_of(error) for project_id, error in outcome.failed.items()}
-        values = {**outcome.done, **{id_: value for id_, value in partial.items() if value is not None}}
-        self.keep(values, context, many=True, failed=bool(outcome.failed or outcome.left))
-        results = {project_id: self.result_of(project_id, value, context) for project_id, value in outcome.done.items()}
-        if outcome.failed or outcome.left:
-            push(context, "return_value", results)
-            push(context, "failed", {project_id: str(error) for project_id, error in outcome.failed.items()})
+        outcome = self.run_for_projects(
+            hook, project_ids, self.on_one_of_many, keep=lambda outcome: self._keep_many(outcome, context)
+        )
         self.raise_for(outcome)
-        return results
+        return self._results_of(outcome, context)
+
+    def _keep_many(self, outcome: Outcome[Any], context: Context) -> None:
+        """Keep what was done, of the projects that failed or were cut off as well."""
+        broken_off = {**outcome.failed, **outcome.cut_off}
+        partial = {id_: value for id_, error in broken_off.items() if (value := self.value_of(error)) is not None}
+        failed = bool(outcome.failed or outcome.left)
+        lasting = not outcome.left and all(map(is_beyond_retry, outcome.failed.values()))
+        tried_again = failed and not lasting and may_be_tried_again(context)
+        self.keep({**outcome.done, **partial}, context, many=True, tried_again=tried_again)
+        if failed:
+            push(context, "return_value", self._results_of(outcome, context))
+            push(context, "failed", {project_id: str(error) for project_id, error in outcome.failed.items()})
+
+    def _results_of(self, outcome: Outcome[Any], context: Context) -> dict[str, Any]:
+        return {project_id: self.result_of(project_id, value, context) for project_id, value in outcome.done.items()}
+
+
+def keep_changes(outcome: Outcome[TagChange], context: Context) -> dict[str, ChangeRecord]:
+    """Push the records of what was changed as XCom ``change``, of the projects that failed or were cut off as well."""
+    broken_off = {**outcome.failed, **outcome.cut_off}
+    changes = {**outcome.done, **{id_: e.change for id_, e in broken_off.items() if e.change is not None}}
+    records = {project_id: record_of(project_id, change, context) for project_id, change in changes.items()}
+    lasting = not outcome.left and all(map(is_beyond_retry, outcome.failed.values()))
+    tried_again = bool(outcome.failed or outcome.left) and not lasting and may_be_tried_again(context)
+    joined = with_earlier_tries(records, context, tried_again=tried_again)
+    push(context, XCOM_KEY, joined)
+    return joined
+
+
+def may_be_tried_again(context: Context) -> bool:
+    """Say whether Airflow will try the task again by itself, should it fail."""
+    ti: Any = context.get("ti")
+    tries, most = getattr(ti, "try_number", None), getattr(ti, "max_tries", None)
+    return isinstance(tries, int) and isinstance(most, int) and tries <= most
 
 
 def push(context: Context, key: str, value: Any) -> None:

@@ -44,6 +44,8 @@ class ProjectTagsChangeOperator(ProjectOperator):
 
     def prepare(self, context: Context) -> None:
         """Read the arguments."""
+        # So that an undo finds nothing to do, rather than no record, should this task fail before its first write.
+        push(context, XCOM_KEY, {})
         self._policy = self.policy(context)
 
     def on_one(self, hook: PaperspaceHook, project_id: str) -> TagChange:
@@ -54,10 +56,10 @@ class ProjectTagsChangeOperator(ProjectOperator):
         """Change the tags of one of many projects."""
         return await client.converge_project_tags(project_id, self._policy)
 
-    def keep(self, values: Mapping[str, TagChange], context: Context, *, many: bool, failed: bool) -> None:
+    def keep(self, values: Mapping[str, TagChange], context: Context, *, many: bool, tried_again: bool) -> None:
         """Push the records of what was changed as XCom ``change``: one, or one for each project id."""
         records = {project_id: record_of(project_id, change, context) for project_id, change in values.items()}
-        self.records = with_earlier_tries(records, context, to_be_continued=failed)
+        self.records = with_earlier_tries(records, context, tried_again=tried_again)
         push(context, XCOM_KEY, self.records if many else self.records[next(iter(records))])
 
     def value_of(self, error: PaperspaceError) -> TagChange | None:
@@ -94,6 +96,7 @@ class AddProjectTagOperator(ProjectTagsChangeOperator):
         self.tags = tags
         self.expires_in = expires_in
         self.expires_on = expires_on
+        self._given = {"expires_on": expires_on is not None}
 
     def policy(self, context: Context) -> policies.Policy:
         """Want the tags there."""
@@ -153,6 +156,7 @@ class SetProjectTagsOperator(ProjectTagsChangeOperator):
         super().__init__(**kwargs)
         self.tags = tags
         self.within = within
+        self._given = {"within": within is not None}
         # Under its own name it would hide a method that every operator has.
         self.is_dry_run = dry_run
 
@@ -175,10 +179,10 @@ class SetProjectTagsOperator(ProjectTagsChangeOperator):
             return await client.list_project_tags(project_id)
         return await super().on_one_of_many(client, project_id)
 
-    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, failed: bool) -> None:
+    def keep(self, values: Mapping[str, Any], context: Context, *, many: bool, tried_again: bool) -> None:
         """Push the records of what was changed, as the other writing tasks do."""
         if not self._only_plan:
-            super().keep(values, context, many=many, failed=failed)
+            super().keep(values, context, many=many, tried_again=tried_again)
 
     def result_of(self, project_id: str, value: Any, context: Context) -> Any:
         """Give the record of what was changed, or would be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_paperspace._compat import AirflowFailException
 from airflow_provider_paperspace.api.clean_up import (
@@ -16,12 +16,13 @@ from airflow_provider_paperspace.api.clean_up import (
     planned_from_json,
     rules_from_json,
 )
+from airflow_provider_paperspace.api.errors import NotFoundError
 from airflow_provider_paperspace.api.many import Outcome
 from airflow_provider_paperspace.api.policies import Policy, Wanted
 from airflow_provider_paperspace.arguments import flag, patterns, project_ids_of, whole_number
 from airflow_provider_paperspace.links.paperspace import push_link
-from airflow_provider_paperspace.operators.change_records import XCOM_KEY, record_of
-from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, push
+from airflow_provider_paperspace.operators.change_records import XCOM_KEY
+from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, keep_changes, push
 from airflow_provider_paperspace.operators.run_instant import run_instant
 from airflow_provider_paperspace.operators.tables import table
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Patterns = str | Sequence[str]
+
+NO_PLAN: Final = ()
+"""The default of ``plan``. None is not: it is what a plan comes to when the task that made it returned nothing."""
 
 
 class CleanUpProjectTagsOperator(ManyProjectsOperator):
@@ -81,12 +85,12 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
         expired: bool = True,
         older_than: timedelta | None = None,
         max_removals: int | str = 100,
-        plan: Mapping[str, Any] | None = None,
+        plan: Mapping[str, Any] | tuple[()] = NO_PLAN,
         dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if plan is not None and (project_ids is not None or older_than is not None):
+        if plan is not NO_PLAN and (project_ids is not None or older_than is not None):
             raise ValueError(f"Task {self.task_id!r}: a plan brings its own projects and rules. Give keep at most.")
         self.project_ids = project_ids
         self.names = names
@@ -95,7 +99,8 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
         self.older_than = older_than
         self.max_removals = max_removals
         self.plan = plan
-        self._has_plan = plan is not None
+        self._has_plan = plan is not NO_PLAN
+        self._given = {"project_ids": project_ids is not None}
         # Under its own name it would hide a method that every operator has.
         self.is_dry_run = dry_run
 
@@ -103,6 +108,8 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
         """Plan, or read the plan; show it; keep to the limit; remove."""
         with self.open_hook() as hook:
             only_plan, at_most = flag(self.is_dry_run, "dry_run"), whole_number(self.max_removals, "max_removals")
+            push(context, XCOM_KEY, {})
+            self.check_given()
             rules = self._rules(context)
             push_link(context, hook)
             report, reading = self._plan(hook, rules)
@@ -132,7 +139,7 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
             planned_from_json(self.plan)
             if names:
                 raise ValueError("a plan brings its own projects and rules. Give keep at most.")
-            return rules_from_json((self.plan or {}).get("rules"), keep=keep)
+            return rules_from_json(dict(self.plan)["rules"] if "rules" in self.plan else None, keep=keep)
         return CleanUpRules(
             names=names, keep=keep, expired=self.expired, older_than=self.older_than, now=run_instant(context)
         )
@@ -158,7 +165,13 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
             projects = dict.fromkeys(project_ids_of(self.project_ids), "")
 
         async def read(client: AsyncPaperspaceClient, project_id: str) -> list[Tag]:
-            tags = await client.list_project_tags(project_id, order="asc")
+            try:
+                tags = await client.list_project_tags(project_id, order="asc")
+            except NotFoundError:
+                if self.project_ids is not None:
+                    raise
+                log.info("Project %r was deleted while this task ran", project_id)
+                return []
             # What is of no interest is let go at once: the team may have many tags.
             return [tag for tag in tags if rules.reason(tag) or rules.doubt(tag)]
 
@@ -193,18 +206,27 @@ class CleanUpProjectTagsOperator(ManyProjectsOperator):
         async def remove(client: AsyncPaperspaceClient, project_id: str) -> TagChange:
             return await client.converge_project_tags(project_id, policy_for(project_id))
 
-        outcome = self.run_for_projects(hook, list(planned), remove)
-        changes = {**outcome.done, **{id_: e.change for id_, e in outcome.failed.items() if e.change is not None}}
-        report["removed"] = [
-            planned[project_id][tag.name] for project_id, change in changes.items() for tag in change.removed
-        ]
-        report["spared"] = spared
-        push(context, XCOM_KEY, {id_: record_of(id_, change, context) for id_, change in changes.items()})
+        def keep(outcome: Outcome[TagChange]) -> None:
+            records = keep_changes(outcome, context)
+            report["removed"] = [
+                planned.get(project_id, {}).get(name) or _by_an_earlier_try(project_id, name)
+                for project_id, record in records.items()
+                for name in record["removed"]
+            ]
+            report["spared"] = spared
+            if outcome.failed or outcome.left:
+                push(context, "return_value", report)
+
+        outcome = self.run_for_projects(hook, list(planned), remove, keep=keep)
         log.info("Removed %d of %d planned tags", len(report["removed"]), len(report["planned"]))
         if spared:
             header, rows = ("project", "tag", "why it stays"), [(s["project_id"], s["tag"], s["why"]) for s in spared]
             log.info("Planned, and spared:\n%s", table(header, rows))
         return outcome
+
+
+def _by_an_earlier_try(project_id: str, tag: str) -> Removal:
+    return {"project_id": project_id, "project": "", "tag": tag, "reason": "removed by an earlier try of the task"}
 
 
 def _together(reading: Outcome[Any], removing: Outcome[Any]) -> Outcome[Any]:

@@ -40,7 +40,11 @@ class ReturnProjectTagOperator(ProjectTagsChangeOperator):
     def policy(self, context: Context) -> policies.Policy:
         """Want those of the tags gone that were not there before."""
         before = set(tag_names(self.before, "before"))
-        return policies.removing([name for name in tag_names(self.tags) if name not in before])
+        run_id = getattr(context.get("ti"), "run_id", None)
+        # What carries the run's id is its own: a look that came after a failed return would take it for another's.
+        return policies.removing(
+            [name for name in tag_names(self.tags) if name not in before or (run_id and run_id in name)]
+        )
 
     def result_of(self, project_id: str, value: TagChange, context: Context) -> list[TagJson]:
         """Give the tags that were taken off."""
@@ -57,8 +61,11 @@ class ProjectTagLease:
 
     It makes three tasks: ``gpu_look`` reads which tags are there, ``gpu_take`` adds what is missing, and the teardown
     ``gpu_return`` takes off what was not there at the look, whether the tasks between succeed, fail or are skipped.
-    The look is a task of its own so that it holds through every retry of the others. Two runs that lease the same tag
-    at the same time cannot tell whose it is: put the run into the name, as above.
+    The look is a task of its own so that it holds through every retry of the others.
+
+    Put the run's id into the name, as above: then the tag is the run's own, and is returned whatever was there at the
+    look. Without it, two runs that lease the same tag at the same time cannot tell whose it is; and when the return has
+    failed and the group is cleared, the new look finds the old tag and leaves it.
 
     :param task_id: what the three tasks' ids begin with.
     :param tags: a name, a list of names, or a list of tags as another task returned them. Templated.
@@ -76,6 +83,8 @@ class ProjectTagLease:
         project_name: str | None = None,
         **task_arguments: Any,
     ) -> None:
+        if "project_ids" in task_arguments:
+            raise ValueError("A lease is for one project: give project_id or project_name, and make one for each.")
         project: dict[str, Any] = {"project_id": project_id, "project_name": project_name, **task_arguments}
         self.look = ListProjectTagsOperator(task_id=f"{task_id}_look", **project)
         self.take = AddProjectTagOperator(task_id=f"{task_id}_take", tags=tags, **project)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.links.paperspace import push_link
-from airflow_provider_paperspace.operators.change_records import XCOM_KEY, ChangeRecord, read_records, record_of
-from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, push
+from airflow_provider_paperspace.operators.change_records import ChangeRecord, read_records
+from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, keep_changes
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
@@ -44,10 +44,13 @@ class UndoProjectTagChangeOperator(ManyProjectsOperator):
             async def undo(client: AsyncPaperspaceClient, project_id: str) -> TagChange:
                 return await client.converge_project_tags(project_id, policy_of[project_id])
 
-            outcome = self.run_for_projects(hook, list(policy_of), undo)
-            changes = {**outcome.done, **{id_: e.change for id_, e in outcome.failed.items() if e.change is not None}}
-            records = {project_id: record_of(project_id, change, context) for project_id, change in changes.items()}
-            push(context, XCOM_KEY, records)
+            records: dict[str, ChangeRecord] = {}
+            outcome = self.run_for_projects(
+                hook,
+                list(policy_of),
+                undo,
+                keep=lambda outcome: records.update(keep_changes(outcome, context)),
+            )
             self.raise_for(outcome)
             return records
 

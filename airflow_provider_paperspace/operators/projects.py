@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_paperspace.api.errors import NotFoundError
 from airflow_provider_paperspace.api.matching import first_match
 from airflow_provider_paperspace.arguments import patterns
 from airflow_provider_paperspace.links.paperspace import push_link
@@ -39,9 +40,9 @@ class ListProjectsOperator(ManyProjectsOperator):
     def __init__(
         self,
         *,
-        name: Patterns | None = None,
-        tagged: Patterns | None = None,
-        untagged: Patterns | None = None,
+        name: Patterns = (),
+        tagged: Patterns = (),
+        untagged: Patterns = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -60,7 +61,11 @@ class ListProjectsOperator(ManyProjectsOperator):
             if tagged or untagged:
 
                 async def passes(client: AsyncPaperspaceClient, project_id: str) -> bool:
-                    there = [tag.name for tag in await client.list_project_tags(project_id)]
+                    try:
+                        there = [tag.name for tag in await client.list_project_tags(project_id)]
+                    except NotFoundError:
+                        log.info("Project %r was deleted while this task ran", project_id)
+                        return False
                     return _has_each(there, tagged) and not any(first_match(tag, untagged) for tag in there)
 
                 outcome = self.run_for_projects(hook, [project.id for project in chosen], passes)

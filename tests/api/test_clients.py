@@ -176,4 +176,4 @@ def test_the_two_clients_have_the_same_public_names() -> None:
     def names(kind: type) -> set[str]:
         return {name for name in vars(kind) if not name.startswith("_")}
 
-    assert names(PaperspaceClient) ^ names(AsyncPaperspaceClient) == {"close", "aclose"}
+    assert names(PaperspaceClient) ^ names(AsyncPaperspaceClient) == {"close", "aclose", "stop"}

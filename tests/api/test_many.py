@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
-from airflow_provider_paperspace.api.errors import AuthenticationError, ServerError, api_error
+from airflow_provider_paperspace.api.errors import AuthenticationError, ServerError, StoppedError, api_error
 from airflow_provider_paperspace.api.many import ManyProjects, Outcome
 from airflow_provider_paperspace.api.settings import ClientSettings
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
@@ -18,8 +18,23 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 IDS = [f"p{i}" for i in range(20)]
 
 
+class Client:
+    """What the workers share, as far as a stop is concerned."""
+
+    def __init__(self) -> None:
+        self.stopped = asyncio.Event()
+        self.closed = False
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
 def run(work: Callable[[str], Awaitable[Any]], ids: list[str] = IDS, **options: Any) -> Outcome[Any]:
-    return asyncio.run(ManyProjects(work, **options).run(ids), debug=True)
+    many: ManyProjects[Client, Any] = ManyProjects(lambda client, id_: work(id_), **options)
+    return asyncio.run(many.run(Client(), ids), debug=True)
 
 
 async def upper(project_id: str) -> str:
@@ -71,56 +86,78 @@ def test_a_key_that_is_not_accepted_ends_it_at_once() -> None:
         await asyncio.sleep(0)
         raise api_error(401, b"")
 
-    with pytest.raises(AuthenticationError):
-        run(work, max_concurrency=2)
-    assert len(begun) <= 3
+    outcome = run(work, max_concurrency=2)
+    assert isinstance(outcome.ended_by, AuthenticationError)
+    assert list(outcome.failed) == begun == ["p0", "p1"]
+    assert outcome.left == IDS[2:]
 
 
-def test_an_error_that_nobody_foresaw_comes_out() -> None:
+def test_an_error_that_nobody_foresaw_ends_it_and_is_told_with_what_was_done() -> None:
     begun: list[str] = []
 
     async def work(project_id: str) -> None:
         begun.append(project_id)
-        raise ZeroDivisionError
+        if project_id == "p2":
+            raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
-        run(work, max_concurrency=1)
-    assert begun == ["p0"]
+    outcome = run(work, max_concurrency=1)
+    assert isinstance(outcome.ended_by, ZeroDivisionError)
+    assert list(outcome.done) == ["p0", "p1"]
+    assert begun == ["p0", "p1", "p2"]
+    assert outcome.left == IDS[2:]
+
+
+def stopping(act: Callable[[ManyProjects[Client, str], Client, str], Awaitable[str]], limit: int = 2) -> Any:
+    """Run work that may stop the run; give the outcome and the client."""
+    many: ManyProjects[Client, str] = ManyProjects(lambda client, id_: act(many, client, id_), max_concurrency=limit)
+    client = Client()
+    return asyncio.run(many.run(client, IDS)), client
 
 
 def test_a_stop_begins_no_further_project_and_lets_those_under_way_end() -> None:
-    runner: ManyProjects[str]
-
-    async def work(project_id: str) -> str:
+    async def work(many: ManyProjects[Client, str], client: Client, project_id: str) -> str:
         if project_id == "p4":
-            runner.stop()
+            many.stop()
         for _ in range(3):
             await asyncio.sleep(0)
         return project_id
 
-    runner = ManyProjects(work, max_concurrency=2)
-    outcome = asyncio.run(runner.run(IDS))
+    outcome, client = stopping(work)
     assert {"p4"} < set(outcome.done) <= set(IDS[:7])
     assert outcome.left == [id_ for id_ in IDS if id_ not in outcome.done]
+    assert not client.closed
+
+
+def test_what_waits_is_told_of_the_stop_and_what_it_had_done_is_kept() -> None:
+    async def work(many: ManyProjects[Client, str], client: Client, project_id: str) -> str:
+        many.stop()
+        await client.stopped.wait()
+        raise StoppedError("the work was told to stop", subject=f"Project {project_id!r}", action="add tag 'x'")
+
+    outcome, _ = stopping(work)
+    assert list(outcome.cut_off) == ["p0", "p1"]
+    assert outcome.left == IDS
+    assert not outcome.failed
 
 
 def test_what_does_not_end_after_a_stop_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_paperspace.api.many.GRACE_S", 0)
-    runner: ManyProjects[str]
+    monkeypatch.setattr("airflow_provider_paperspace.api.many._LAST_GRACE_S", 0)
 
-    async def work(project_id: str) -> str:
-        runner.stop()
+    async def work(many: ManyProjects[Client, str], client: Client, project_id: str) -> str:
+        many.stop()
         await asyncio.Event().wait()
         return project_id
 
-    runner = ManyProjects(work, max_concurrency=2)
-    assert asyncio.run(runner.run(IDS)) == Outcome(left=IDS)
+    outcome, client = stopping(work)
+    assert outcome == Outcome(left=IDS)
+    assert client.closed
 
 
 def test_a_stop_before_the_start_leaves_all() -> None:
-    runner = ManyProjects(upper)
-    runner.stop()
-    assert asyncio.run(runner.run(IDS)).left == IDS
+    many: ManyProjects[Client, str] = ManyProjects(lambda client, id_: upper(id_))
+    many.stop()
+    assert asyncio.run(many.run(Client(), IDS)).left == IDS
 
 
 def test_progress_is_told_with_done_total_and_rate(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +184,7 @@ def test_progress_is_told_with_done_total_and_rate(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(("limit", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)])
 def test_a_concurrency_that_makes_no_sense_is_refused(limit: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="max_concurrency is"):
-        ManyProjects(upper, max_concurrency=limit)
+        ManyProjects(lambda client, id_: upper(id_), max_concurrency=limit)
 
 
 def test_all_requests_of_a_client_wait_for_one_pause_and_every_project_is_done(
@@ -166,10 +203,39 @@ def test_all_requests_of_a_client_wait_for_one_pause_and_every_project_is_done(
 
     async def list_all() -> Outcome[Any]:
         async with AsyncPaperspaceClient(settings, sleep=sleep, clock=lambda: now_s) as client:
-            return await ManyProjects(client.list_project_tags, max_concurrency=8).run(ids)
+            return await ManyProjects(AsyncPaperspaceClient.list_project_tags, max_concurrency=8).run(client, ids)
 
     with caplog.at_level(logging.INFO):
         outcome = asyncio.run(list_all(), debug=True)
     assert len(outcome.done) == 60
     assert len([m for m in caplog.messages if "all requests wait 100.0 s" in m]) == 1
     assert now_s >= 100
+
+
+def test_a_client_that_is_told_to_stop_ends_its_waits_and_sends_nothing_more(
+    settings: ClientSettings, server: LocalPaperspaceServer
+) -> None:
+    server.fault("429", at=3, times=0, retry_after="100")
+
+    async def add_and_stop() -> StoppedError:
+        asked_to_sleep = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            asked_to_sleep.set()
+            await asyncio.Event().wait()
+
+        async with AsyncPaperspaceClient(settings, sleep=sleep) as client:
+            adding = asyncio.create_task(client.add_project_tags("p1", ["x", "y"]))
+            await asked_to_sleep.wait()
+            client.stop()
+            with pytest.raises(StoppedError) as caught:
+                await adding
+            with pytest.raises(StoppedError):
+                await client.list_project_tags("p1")
+        return caught.value
+
+    error = asyncio.run(add_and_stop(), debug=True)
+    assert error.change is not None
+    assert [tag.name for tag in error.change.added] == ["x"]
+    assert "Before that, 'x' added well" in str(error)
+    assert len(server.requests) == 3

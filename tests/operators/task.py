@@ -15,7 +15,7 @@ RUN_AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 class Task:
     """A task instance as far as our operators look at one."""
 
-    dag_id, run_id, map_index, try_number = "dag", "run", -1, 1
+    dag_id, run_id, map_index, try_number, max_tries = "dag", "run", -1, 1, 2
 
     def __init__(self, kind: type[Any], *, at: datetime | None = RUN_AT, **arguments: Any) -> None:
         self.task_id = "task"

@@ -202,6 +202,53 @@ def test_bad_input_is_refused_before_any_request(
     assert not asked(world)
 
 
+@pytest.mark.parametrize("field", ["project_ids", "names", "keep"])
+def test_an_argument_that_came_to_nothing_never_widens_what_goes(world: LocalPaperspaceServer, field: str) -> None:
+    task = Task(
+        CleanUpProjectTagsOperator, **{"names": "stale:*", "project_ids": ["p1"], "keep": "x", field: "{{ x }}"}
+    )
+    setattr(task.operator, field, None)
+    with pytest.raises(AirflowFailException, match="Did the task that it comes from return nothing"):
+        task.run()
+    assert not asked(world)
+
+
+def test_a_mapped_plan_that_came_to_nothing_is_refused(world: LocalPaperspaceServer) -> None:
+    with pytest.raises(AirflowFailException, match="plan is None"):
+        Task(CleanUpProjectTagsOperator, plan=None).run()
+    assert not asked(world)
+
+
+def test_a_project_deleted_meanwhile_is_no_failure_unless_it_was_asked_for(
+    world: LocalPaperspaceServer,
+) -> None:
+    read = world.paperspace.list_tags
+
+    def read_and_lose(project_id: str, query: Any) -> Any:
+        world.paperspace.projects["p2"].dt_deleted = "2026-11-24T00:00:00.000Z"
+        return read(project_id, query)
+
+    world.paperspace.list_tags = read_and_lose  # type: ignore[method-assign]
+    assert pairs(clean_up(names="stale:*")["removed"]) == [("p1", "demo@2026-11-23"), ("p1", "stale:a")]
+    with pytest.raises(AirflowFailException, match="1 of 1 projects failed"):
+        clean_up(project_ids=["p2"])
+
+
+def test_the_report_covers_the_tries_that_failed(world: LocalPaperspaceServer) -> None:
+    kept: dict[str, Any] = {}
+    world.fault("500", path="/p1/", method="DELETE", times=2)
+    with pytest.raises(AirflowException, match="1 of 3 projects failed"):
+        Task(CleanUpProjectTagsOperator, names="stale:*").keeping(kept).run()
+    second = Task(CleanUpProjectTagsOperator, names="stale:*").keeping(kept)
+    report = second.run()
+    assert len(report["removed"]) == 4
+    assert {r["reason"] for r in report["removed"] if r["project_id"] == "p2"} == {
+        "removed by an earlier try of the task"
+    }
+    Task(UndoProjectTagChangeOperator, change=second.pushed["change"]).run()
+    assert "stale:b" in world.paperspace.tag_names("p2")
+
+
 def test_a_plan_that_came_to_nothing_is_not_taken_for_no_plan(world: LocalPaperspaceServer) -> None:
     task = Task(CleanUpProjectTagsOperator, plan="{{ x }}")
     task.operator.plan = None

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -101,6 +102,16 @@ def test_a_key_that_is_not_accepted_fails_the_task_at_once(world: LocalPaperspac
     assert len(asked(world)) <= 3
 
 
+def test_a_key_refused_on_the_way_fails_the_task_and_what_was_done_is_kept(
+    world: LocalPaperspaceServer,
+) -> None:
+    world.fault("401", at=8, times=0)
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1)
+    with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
+        task.run()
+    assert list(task.pushed["return_value"]) == ["m0", "m1", "m2"] == list(task.pushed["change"])
+
+
 def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPaperspaceServer) -> None:
     world.fault("403", path="/m1/", method="POST", at=2, times=0)
     task = Task(AddProjectTagOperator, project_ids=["m1", "m2"], tags=["x", "y"])
@@ -138,21 +149,21 @@ def test_a_task_that_is_killed_begins_no_further_project_and_says_how_many_were_
     task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2)
     tell = ManyProjects.run
 
-    async def run_and_be_killed(self: Any, project_ids: Any) -> Any:
+    async def run_and_be_killed(self: Any, client: Any, project_ids: Any) -> Any:
         work = self._work
 
-        async def work_until_the_fifth(project_id: str) -> Any:
+        async def work_until_the_fifth(client: Any, project_id: str) -> Any:
             if project_id == "m4":
                 task.operator.on_kill()
-            return await work(project_id)
+            return await work(client, project_id)
 
         self._work = work_until_the_fifth
-        return await tell(self, project_ids)
+        return await tell(self, client, project_ids)
 
     monkeypatch.setattr(ManyProjects, "run", run_and_be_killed)
-    with pytest.raises(AirflowException, match=r"stopped after [56] of 12 projects. A retry does what is left"):
+    with pytest.raises(AirflowException, match=r"stopped after [456] of 12 projects. A retry does what is left"):
         task.run()
-    assert len(task.pushed["return_value"]) in (5, 6)
+    assert len(task.pushed["return_value"]) in (4, 5, 6)
     assert "told to stop" in caplog.text
 
 
@@ -170,18 +181,51 @@ def test_progress_ends_with_how_many_were_done(caplog: pytest.LogCaptureFixture)
     assert "12 of 12 projects done" in caplog.text
 
 
+class Interrupted(BaseException):
+    """As Airflow interrupts a task: by an exception that a signal handler raises in the main thread."""
+
+
+@pytest.fixture
+def _interrupting() -> Iterator[None]:
+    def interrupt(*_: Any) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("_interrupting")
+@pytest.mark.parametrize("at", [5, 14, 23])
+def test_a_task_that_is_interrupted_comes_out_with_the_interruption_and_keeps_what_was_done(
+    world: LocalPaperspaceServer, at: int
+) -> None:
+    world.app.requests = killing = KillingAt(at, signal.SIGUSR1)
+    killing.victim = os.getpid()
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags=["x", "y"], max_concurrency=2)
+    with pytest.raises(Interrupted):
+        task.run()
+    kept = {id_: set(record["added"]) for id_, record in task.pushed["change"].items()}
+    tagged = {id_: set(world.paperspace.tag_names(id_)) - {"gpu", "stage:a"} for id_ in IDS}
+    assert {id_: names for id_, names in kept.items() if names} == {
+        id_: names for id_, names in tagged.items() if names
+    }
+    assert len(task.pushed["return_value"]) < len(IDS)
+
+
 class KillingAt(deque[Any]):
     """The server's record of requests, which kills a process when it holds so many."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, signal_number: int = signal.SIGKILL) -> None:
         super().__init__()
         self.number = number
+        self.signal_number = signal_number
         self.victim = 0
 
     def append(self, request: Any) -> None:
         super().append(request)
         if len(self) == self.number:
-            os.kill(self.victim, signal.SIGKILL)
+            os.kill(self.victim, self.signal_number)
 
 
 @pytest.mark.parametrize("at", range(5, 205, 10))

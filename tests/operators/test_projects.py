@@ -68,10 +68,24 @@ def test_a_project_whose_tags_cannot_be_read_fails_the_task_rather_than_being_le
         Task(ListProjectsOperator, tagged="gpu").run()
 
 
-@pytest.mark.parametrize(("filters", "complaint"), [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is a int")])
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is a int"), ({"untagged": None}, "untagged is None")],
+)
 def test_a_filter_that_makes_no_sense_is_refused(
     world: LocalPaperspaceServer, filters: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
         Task(ListProjectsOperator, **filters).run()
     assert not asked(world)
+
+
+def test_a_project_that_is_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -> None:
+    read = world.paperspace.list_tags
+
+    def read_and_lose(project_id: str, query: Any) -> Any:
+        world.paperspace.projects["p2"].dt_deleted = "2026-11-24T00:00:00.000Z"
+        return read(project_id, query)
+
+    world.paperspace.list_tags = read_and_lose  # type: ignore[method-assign]
+    assert [project["id"] for project in Task(ListProjectsOperator, tagged="gpu", name="vision-*").run()] == ["p1"]

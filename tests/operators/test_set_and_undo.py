@@ -66,7 +66,7 @@ def test_a_dry_run_reads_and_tells_and_writes_nothing(
     planned = planned if "project_id" in target else planned["p1"]
     assert (planned["added"], planned["removed"], planned["dry_run"]) == (["stage:b"], ["stage:a"], True)
     assert planned["after"] == ["gpu", "stage:b"]
-    assert not task.pushed
+    assert task.pushed == {"change": {}}
     assert "Dry run. Project 'p1': would add 'stage:b'; would remove 'stage:a'" in caplog.text
     assert [request.method for request in asked(world)] == ["GET"]
     real = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run="False").run()
@@ -205,3 +205,48 @@ def test_the_records_of_many_projects_are_kept_between_tries_too(world: LocalPap
     second = Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags="x").keeping(kept)
     second.run()
     assert {id_: record["added"] for id_, record in second.pushed["change"].items()} == {"p1": ["x"], "p2": ["x"]}
+
+
+def test_the_record_of_a_last_try_is_not_kept_for_a_later_clear(
+    world: LocalPaperspaceServer,
+) -> None:
+    kept: dict[str, Any] = {}
+    arguments: dict[str, Any] = {"project_id": "p1", "tags": ["x", "y"]}
+    world.fault("500", method="POST", at=2, times=2)
+    last_try = Task(AddProjectTagOperator, **arguments).keeping(kept)
+    last_try.try_number = last_try.max_tries + 1
+    with pytest.raises(ServerError):
+        last_try.run()
+    assert last_try.pushed["change"]["added"] == ["x"]
+    undo(last_try.pushed["change"])
+    world.paperspace.add_tag("p1", {"name": "x"})  # another's now
+    cleared = Task(AddProjectTagOperator, **arguments).keeping(kept)
+    cleared.run()
+    assert cleared.pushed["change"]["added"] == ["y"]
+
+
+def test_a_task_that_failed_before_its_first_write_leaves_nothing_to_take_back(world: LocalPaperspaceServer) -> None:
+    world.fault("500", times=0)
+    task = Task(AddProjectTagOperator, project_id="p1", tags="x")
+    with pytest.raises(ServerError):
+        task.run()
+    assert task.pushed["change"] == {}
+    assert undo(task.pushed["change"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "field"),
+    [
+        (SetProjectTagsOperator, {"project_id": "p1", "tags": "stage:b", "within": "{{ x }}"}, "within"),
+        (AddProjectTagOperator, {"project_id": "p1", "tags": "x", "expires_on": "{{ x }}"}, "expires_on"),
+        (AddProjectTagOperator, {"project_ids": "{{ x }}", "tags": "x"}, "project_ids"),
+    ],
+)
+def test_an_argument_that_came_to_nothing_is_not_taken_for_one_that_was_left_out(
+    world: LocalPaperspaceServer, kind: type[Any], arguments: dict[str, Any], field: str
+) -> None:
+    task = Task(kind, **arguments)
+    setattr(task.operator, field, None)
+    with pytest.raises(AirflowFailException, match="Did the task that it comes from return nothing"):
+        task.run()
+    assert not asked(world)
