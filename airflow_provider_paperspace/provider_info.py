@@ -60,6 +60,19 @@ def get_provider_info() -> dict[str, object]:
                 "python-modules": ["airflow_provider_paperspace.hooks.paperspace"],
             }
         ],
+        "sensors": [
+            {
+                "integration-name": "Paperspace",
+                "python-modules": ["airflow_provider_paperspace.sensors.project_tags"],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "Paperspace",
+                "python-modules": ["airflow_provider_paperspace.triggers.project_tags"],
+            }
+        ],
+        "notifications": ["airflow_provider_paperspace.notifications.project_tags.ProjectTagNotifier"],
         "extra-links": ["airflow_provider_paperspace.links.paperspace.PaperspaceProjectLink"],
         "operators": [
             {

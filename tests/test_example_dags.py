@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,24 @@ import pytest
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY, SecretWatch
+from tests.triggers.polls import after_polls
 
 
-def run(path: str, **conf: Any) -> tuple[str, dict[str, str]]:
-    """Run a DAG file as ``airflow dags test`` does; give the run's state, and each task's by id and map index."""
+def load(path: str) -> Any:
+    """Load a DAG file."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, REPOSITORY / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    dag_run = module.dag.test(run_conf=conf)
+    return module
+
+
+def run(path: str, *, change: Callable[[Any], None] = lambda dag: None, **conf: Any) -> tuple[str, dict[str, str]]:
+    """Run a DAG file as ``airflow dags test`` does; give the run's state, and each task's by id and map index."""
+    dag = load(path).dag
+    change(dag)
+    dag_run = dag.test(run_conf=conf)
     states = {
         ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
         for ti in dag_run.get_task_instances()
@@ -109,6 +118,46 @@ def test_a_plan_goes_from_task_to_task(world: LocalPaperspaceServer, approved: b
     assert stale == (["stale:keep-me"] if approved else ["stale:2026-01", "stale:keep-me", "stale:2025-11"])
 
 
+def poll_fast(dag: Any) -> None:
+    dag.task_dict["wait_for_approval"].poke_interval = 0.1
+
+
+def test_the_gate_opens_when_the_project_is_approved(world: LocalPaperspaceServer, airflow_db: Path) -> None:
+    after_polls(world, 1, lambda: world.paperspace.add_tag("prmximcci", {"name": "approved:ada"}))
+    state, _ = run("dags/example_approval_gate.py", change=poll_fast)
+    assert state == "success"
+    assert xcoms(airflow_db, "example_approval_gate", "publish")[-1] == "ada"
+    assert "stage:production" in world.paperspace.tag_names("prmximcci")
+
+
+@pytest.mark.skipif(airflow.__version__ < "3", reason="event-driven scheduling begins with Airflow 3")
+def test_a_run_by_an_event_takes_the_tag_off_again(world: LocalPaperspaceServer) -> None:
+    """The tasks alone; that an event starts the run is seen with a real scheduler and triggerer."""
+    world.paperspace.add_tag("prmximcci", {"name": "ready"})
+    assert run("dags/example_tag_driven.py")[0] == "success"
+    assert "ready" not in world.paperspace.tag_names("prmximcci")
+
+
+@pytest.mark.skipif(airflow.__version__ >= "3", reason="Airflow 3 has event-driven scheduling")
+def test_on_airflow_2_the_example_of_events_holds_no_dag_and_breaks_nothing() -> None:
+    assert not hasattr(load("dags/example_tag_driven.py"), "dag")
+
+
+@pytest.mark.parametrize(("fail", "tag"), [(True, "failed"), (False, "healthy")])
+def test_callbacks_tag_the_project_however_it_ends(world: LocalPaperspaceServer, fail: bool, tag: str) -> None:
+    state, _ = run("dags/example_tag_on_failure.py", fail=fail)
+    assert state == ("failed" if fail else "success")
+    if fail or airflow.__version__ < "3":  # Airflow 3 calls a DAG's own callbacks in its DAG processor alone
+        assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu", tag]
+
+
+def test_a_sensor_waits_in_each_of_its_ways(world: LocalPaperspaceServer) -> None:
+    world.reset(seed={"projects": [{"id": "p1", "tags": ["go:poke", "go:reschedule"]}]})
+    after_polls(world, 3, lambda: world.paperspace.add_tag("p1", {"name": "go:deferred"}))
+    state, tasks = run("tests/dags/sensors_under_test.py")
+    assert (state, set(tasks.values())) == ("success", {"success"})
+
+
 def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceServer, airflow_db: Path) -> None:
     world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}, {"id": "p2", "tags": []}]})
     state, tasks = run("tests/dags/operators_under_test.py")
@@ -135,7 +184,7 @@ def test_what_a_task_did_in_two_tries_is_taken_back_as_one(world: LocalPaperspac
     "dag_id",
     [
         *("example_pipeline_stages", "example_tag_cleanup", "example_stage_board", "example_cleanup_schedule"),
-        "operators_under_test",
+        *("example_tag_on_failure", "operators_under_test"),
     ],
 )
 def test_the_key_is_nowhere_in_airflows_database_nor_in_its_logs(

@@ -10,7 +10,12 @@ import sys
 import pytest
 
 HEAVY = {"airflow", "requests", "httpx", "aiohttp", "urllib3", "tenacity", "starlette", "uvicorn", "pytest"}
-OPERATORS = "from airflow_provider_paperspace.operators import project_tags, projects"
+OPERATORS = """
+from airflow_provider_paperspace.notifications import project_tags
+from airflow_provider_paperspace.operators import project_tags, projects
+from airflow_provider_paperspace.sensors import project_tags
+from airflow_provider_paperspace.triggers import project_tags
+"""
 DAG = "from airflow.providers.common.compat.sdk import DAG; DAG"
 
 

@@ -56,9 +56,12 @@ def test_it_is_literals_alone() -> None:
 
 
 def test_all_that_it_names_is_there() -> None:
-    for section in ("hooks", "operators"):
+    for section in ("hooks", "operators", "sensors", "triggers"):
         for entry in INFO[section]:
             assert [importlib.import_module(module) for module in entry["python-modules"]]
+    for path in (*INFO["notifications"], *INFO["extra-links"]):
+        module, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), name)
     module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")
     hook = getattr(importlib.import_module(module), name)
     assert (hook.conn_type, hook.hook_name) == (CONNECTION_TYPE["connection-type"], CONNECTION_TYPE["hook-name"])
@@ -70,6 +73,9 @@ def test_the_commands_that_list_providers_show_it() -> None:
     hooks = {hook["connection_type"]: hook for hook in json.loads(cli("providers", "hooks", "-o", "json"))}
     assert hooks["paperspace"]["class"] == "airflow_provider_paperspace.hooks.paperspace.PaperspaceHook"
     assert "Paperspace" in cli("providers", "get", "airflow-provider-paperspace", "--full")
+    assert "ProjectTagNotifier" in cli("providers", "notifications", "-o", "json")
+    assert "PaperspaceProjectLink" in cli("providers", "links", "-o", "json")
+    assert "airflow_provider_paperspace.triggers.project_tags" in cli("providers", "triggers", "-o", "json")
 
 
 @pytest.mark.skipif(not ON_AIRFLOW_2, reason="Airflow 3.3 reads the form from the metadata")

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import anyio
 import httpx
 from tenacity import AsyncRetrying
 
@@ -257,9 +258,14 @@ def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
     )
 
 
-def prepare_tls() -> None:
-    """Read the CA certificates ahead of the first client, which would block an event loop with that."""
-    _tls_context(ca_bundle(os.environ))
+@cache
+def prepare() -> None:
+    """Do in a thread what would block an event loop at the first client.
+
+    That is to read the CA certificates, and to load what httpx loads late.
+    """
+    httpx.AsyncClient(verify=_tls_context(ca_bundle(os.environ)))
+    anyio.run(anyio.sleep, 0)
 
 
 @cache

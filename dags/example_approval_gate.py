@@ -1,0 +1,44 @@
+"""Wait for somebody to tag the project as approved, without holding a worker, and only then go to production.
+
+The wait is over when the project has a tag such as ``approved:ada``; it fails after a day. Add the tag in the console,
+or by any other client of the API.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, task  # on Airflow 3: airflow.sdk
+
+from airflow_provider_paperspace.operators.project_tags import SetProjectTagsOperator
+from airflow_provider_paperspace.sensors.project_tags import ProjectTagSensor
+
+PROJECT_ID = "{{ params.project_id }}"
+
+with DAG(
+    dag_id="example_approval_gate",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"project_id": "prmximcci"},
+    tags=["paperspace", "example"],
+    doc_md=__doc__,
+) as dag:
+    # [START howto_sensor_project_tag]
+    wait = ProjectTagSensor(
+        task_id="wait_for_approval",
+        project_id=PROJECT_ID,
+        tags="approved:*",
+        deferrable=True,
+        poke_interval=timedelta(seconds=30),
+        timeout=timedelta(days=1),
+    )
+    # [END howto_sensor_project_tag]
+
+    @task
+    def publish(approvals: list[dict[str, str]]) -> str:
+        return " and ".join(tag["name"].removeprefix("approved:") for tag in approvals)
+
+    release = SetProjectTagsOperator(task_id="release", project_id=PROJECT_ID, tags="stage:production", within="stage:")
+    publish(wait.output) >> release

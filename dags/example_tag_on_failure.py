@@ -1,0 +1,33 @@
+"""Tag the project when a task fails or the run ends, by callbacks: no tasks of their own, no trigger rules."""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task  # on Airflow 3: airflow.sdk
+
+from airflow_provider_paperspace.notifications.project_tags import ProjectTagNotifier
+
+# [START howto_notifier_project_tag]
+PROJECT_ID = "{{ params.project_id }}"
+
+with DAG(
+    dag_id="example_tag_on_failure",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"project_id": "prmximcci", "fail": False},
+    on_success_callback=ProjectTagNotifier(project_id=PROJECT_ID, add="healthy", remove="failed"),
+    default_args={
+        "on_failure_callback": ProjectTagNotifier(project_id=PROJECT_ID, add="failed", remove="healthy"),
+    },
+    tags=["paperspace", "example"],
+    doc_md=__doc__,
+) as dag:
+    # [END howto_notifier_project_tag]
+
+    @task
+    def train(**context: object) -> None:
+        if context["params"]["fail"]:  # type: ignore[index]
+            raise AirflowFailException("out of memory")
+
+    train()
