@@ -1,0 +1,148 @@
+"""A real Airflow: its scheduler, triggerer and what else it needs, as processes of their own that can be killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import airflow
+
+ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
+PARTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
+
+
+class RealAirflow:
+    """An Airflow with a home, a database and ports of its own.
+
+    :param home: an empty folder.
+    :param dags: the folder with its DAGs; they are not paused.
+    :param environment: what else its parts are to find in their environment.
+    """
+
+    def __init__(self, home: Path, dags: Path, **environment: str) -> None:
+        self.home = home
+        self.database = home / "airflow.db"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        # Workers ask the API server; without ports of its own, two Airflows on one machine talk to each other.
+        api, triggers, workers = (str(_free_port()) for _ in range(3))
+        bundle = {
+            "name": "system",
+            "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+            "kwargs": {"path": str(dags)},
+        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        self._environment = {
+            **inherited,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            # So that what the database holds can be read, and searched.
+            "AIRFLOW__CORE__FERNET_KEY": "",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{api}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": api,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "a-secret-of-this-test-alone-and-long-enough",
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": triggers,
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": workers,
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+            "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
+            **environment,
+        }
+
+    def __enter__(self) -> Self:
+        self.command("db", "migrate")
+        for part in PARTS:
+            self.start(part)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for part in list(self._processes):
+            self.kill(part, signal.SIGTERM if error is None else signal.SIGKILL)
+
+    def start(self, part: str) -> None:
+        """Start a part, in a process group of its own."""
+        log = (self.home / f"{part}.out").open("ab")
+        self._processes[part] = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "airflow", part],
+            env=self._environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+
+    def kill(self, part: str, signal_number: int = signal.SIGKILL) -> None:
+        """End a part, with all processes that it started."""
+        process = self._processes.pop(part)
+        for number, patience_s in ((signal_number, 10), (signal.SIGKILL, 10)):
+            try:
+                os.killpg(process.pid, number)
+                process.wait(patience_s)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+    def command(self, *arguments: str) -> str:
+        """Run Airflow's command line."""
+        command = [sys.executable, "-m", "airflow", *arguments]
+        run = subprocess.run(command, env=self._environment, cwd=self.home, capture_output=True, text=True)  # noqa: S603
+        assert run.returncode == 0, f"{arguments}: {run.stdout[-2000:]}{run.stderr[-2000:]}"
+        return run.stdout
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read the database."""
+        connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
+        try:
+            return connection.execute(query, values).fetchall()
+        finally:
+            connection.close()
+
+    def states(self, dag_id: str) -> dict[str, str | None]:
+        """Give the states of a DAG's tasks."""
+        return dict(self.rows("SELECT task_id, state FROM task_instance WHERE dag_id = ?", dag_id))
+
+    def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 120) -> Any:
+        """Wait until something holds, and give what the condition gave."""
+        ends_s, pause = time.monotonic() + timeout_s, threading.Event()
+        while not (value := condition()):
+            ended = [part for part, process in self._processes.items() if process.poll() is not None]
+            assert not ended, f"{ended} ended by itself: {self.tails()}"
+            assert time.monotonic() < ends_s, f"waited {timeout_s:.0f} s for {what}: {self.tails()}"
+            pause.wait(0.1)
+        return value
+
+    def tails(self) -> str:
+        """Give the ends of the parts' logs."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.home.glob("*.out")))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

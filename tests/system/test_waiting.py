@@ -1,0 +1,123 @@
+"""The sensor and the event trigger in a real Airflow: scheduler, triggerer and all, also when it dies on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from tests.conftest import REPOSITORY
+from tests.secret_watch import API_KEY
+from tests.system.real_airflow import ON_AIRFLOW_2, RealAirflow
+
+pytestmark = pytest.mark.timeout(600)
+
+PROJECTS, ROUNDS = [f"driven-{number}" for number in range(5)], 20
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[LocalPaperspaceServer]:
+    projects = [{"id": "waiting", "tags": []}, *({"id": id_, "tags": ["ready:old"]} for id_ in PROJECTS)]
+    with LocalPaperspaceServer(api_key=API_KEY, seed={"projects": projects}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def real(world: LocalPaperspaceServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
+    connection = world.connection_json(max_attempts=2)
+    home = tmp_path_factory.mktemp("airflow")
+    with RealAirflow(
+        home, REPOSITORY / "tests/system/dags", AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection, PYTHONPATH=str(REPOSITORY)
+    ) as real:
+        yield real
+
+
+def polls(world: LocalPaperspaceServer, project_id: str) -> int:
+    return len([request for request in world.requests if request.target.startswith(f"/projects/{project_id}/tags?")])
+
+
+def test_a_sensor_waits_in_every_way_and_through_the_death_of_the_triggerer(
+    real: RealAirflow, world: LocalPaperspaceServer
+) -> None:
+    real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'waiting'"))
+    real.command("dags", "trigger", "waiting")
+    if ON_AIRFLOW_2:  # with SQLite it runs one task at a time
+        _let_each_pass_once_it_has_looked(real, world)
+    real.wait("the deferral", lambda: real.states("waiting").get("deferred") == "deferred")
+    (kwargs,) = real.rows("SELECT kwargs FROM trigger WHERE classpath LIKE '%.ProjectTagTrigger'")[0]
+    assert "go:deferred" in str(kwargs), "it can be read, so what is searched for would be found"
+    assert API_KEY not in str(kwargs)
+    deadline = _deadline(real)
+    before = polls(world, "waiting")
+    real.wait("the triggerer's polls", lambda: polls(world, "waiting") > before + 2)
+
+    real.kill("triggerer")
+    for way in ("poke", "reschedule", "deferred"):
+        world.paperspace.add_tag("waiting", {"name": f"go:{way}"})
+    assert real.states("waiting")["deferred"] == "deferred"
+    assert _deadline(real) == deadline, "the wait is neither lost nor prolonged"
+    real.start("triggerer")
+    done = dict.fromkeys(("poke", "reschedule", "deferred"), "success")
+    real.wait("all three", lambda: real.states("waiting") == done)
+    values = real.rows("SELECT value FROM xcom WHERE task_id = 'deferred' AND key = 'return_value'")
+    assert "go:deferred" in str(values)
+
+
+def _let_each_pass_once_it_has_looked(real: RealAirflow, world: LocalPaperspaceServer) -> None:
+    for way in ("poke", "reschedule"):
+        real.wait(f"the look of {way!r}", lambda way=way: real.states("waiting").get(way) is not None)  # type: ignore[misc]
+    real.wait("a look", lambda: polls(world, "waiting"))
+    world.paperspace.add_tag("waiting", {"name": "go:poke"})
+
+
+def _deadline(real: RealAirflow) -> str:
+    (kwargs,) = real.rows("SELECT kwargs FROM trigger WHERE classpath LIKE '%.ProjectTagTrigger'")[0]
+    text = str(kwargs)
+    return text[text.index("deadline") :][:60]
+
+
+@pytest.mark.skipif(ON_AIRFLOW_2, reason="event-driven scheduling begins with Airflow 3")
+def test_a_run_starts_for_each_appearance_of_a_tag_once(real: RealAirflow, world: LocalPaperspaceServer) -> None:
+    def runs() -> dict[str, int]:
+        return dict(real.rows("SELECT dag_id, count(*) FROM dag_run WHERE dag_id LIKE 'driven-%' GROUP BY dag_id"))
+
+    def all_polled_twice(since: dict[str, int]) -> bool:
+        return all(polls(world, id_) > since[id_] + 1 for id_ in PROJECTS)
+
+    def now() -> dict[str, int]:
+        return {id_: polls(world, id_) for id_ in PROJECTS}
+
+    started = now()
+    real.wait("the first polls, which are the baseline", lambda: all_polled_twice(started))
+    for number in range(1, ROUNDS + 1):
+        _let_a_third_of_the_polls_fail(world, number)
+        if number == ROUNDS // 2:
+            real.kill("triggerer")
+        for id_ in PROJECTS:
+            world.paperspace.add_tag(id_, {"name": f"ready:{number % 2}"})
+        if number == ROUNDS // 2:
+            real.start("triggerer")
+        expected = dict.fromkeys(PROJECTS, number)
+        real.wait(f"round {number} of runs", lambda expected=expected: runs() == expected)  # type: ignore[misc]
+        for id_ in PROJECTS:
+            world.paperspace.remove_tag(id_, {"name": f"ready:{number % 2}"})
+        gone = now()
+        real.wait("polls without the tag", lambda gone=gone: all_polled_twice(gone))  # type: ignore[misc]
+    assert runs() == dict.fromkeys(PROJECTS, ROUNDS)
+    ids = [json.loads(extra)["payload"]["event_id"] for (extra,) in real.rows("SELECT extra FROM asset_event")]
+    assert len(ids) == len(set(ids)) == ROUNDS * len(PROJECTS) == 100
+
+
+def _let_a_third_of_the_polls_fail(world: LocalPaperspaceServer, number: int) -> None:
+    for i, id_ in enumerate(PROJECTS):
+        if (number + i) % 3 == 0:
+            world.fault(("500", "reset", "502", "truncated")[number % 4], path=f"/{id_}/", times=1 + i % 2)
+
+
+def test_the_key_is_nowhere_in_the_database_nor_in_a_log(real: RealAirflow) -> None:
+    assert API_KEY.encode() not in real.database.read_bytes()
+    logs = [path for path in real.home.rglob("*") if path.suffix in (".log", ".out")]
+    assert len(logs) > 3
+    assert not [path for path in logs if API_KEY.encode() in path.read_bytes()]
