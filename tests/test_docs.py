@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_paperspace import __main__ as command_line
 from airflow_provider_paperspace import __version__
 from airflow_provider_paperspace.api import protocol, retries, walks
-from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY
+from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, GRACE_S
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from airflow_provider_paperspace.emulator.__main__ import _parser as emulator_parser
 from airflow_provider_paperspace.emulator.faults import KINDS
@@ -22,6 +22,8 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
 from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
+from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES
+from airflow_provider_paperspace.triggers.watch import SLOWEST
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 
@@ -160,6 +162,8 @@ def test_the_guide_tells_which_answers_fail_at_once_and_which_limits_hold() -> N
     assert "retried where repeating is safe, on 408, 429, 500, 502, 503, 504 and" in " ".join(guide.split())
     assert {s for s in range(400, 600) if retries.verdict("GET", s) == "retry"} == {408, 429, 500, 502, 503, 504}
     assert f"up to {retries.RETRY_AFTER_CAP_S:.0f} seconds" in guide
+    assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in guide
+    assert (SLOWEST, GRACE_S) == (8, 2.0), "the pages say an eighth, and two seconds"
     assert f"`max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} unless you say otherwise)" in guide
     assert f"min({retries.BACKOFF_CAP_S:.0f}, {retries.BACKOFF_INITIAL_S:g} * 2 ** n)" in design
     assert f"later than {retries.MAX_TOTAL_S:.0f} seconds" in design
