@@ -13,6 +13,7 @@ import airflow
 import pytest
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY, SecretWatch
 from tests.triggers.polls import after_polls
@@ -171,6 +172,47 @@ def test_operators_are_fed_by_templates_xcom_and_mapping(world: LocalPaperspaceS
         assert set(row[0]) == {"id", "name", "dtCreated"}
 
 
+def test_the_button_leads_to_the_project_from_what_the_task_left(
+    world: LocalPaperspaceServer, airflow_db: Path
+) -> None:
+    run("dags/example_approval_gate.py", change=approve_at_once(world))
+    url = "https://console.paperspace.com/acme/projects/prmximcci"
+    for task_id in ("wait_for_approval", "release"):
+        left = xcoms(airflow_db, "example_approval_gate", task_id, key=PaperspaceProjectLink.xcom_key)
+        assert left[-1].strip('"') == url
+
+
+def approve_at_once(world: LocalPaperspaceServer) -> Callable[[Any], None]:
+    world.paperspace.add_tag("prmximcci", {"name": "approved:ada"})
+    return lambda dag: None
+
+
+@pytest.mark.skipif(airflow.__version__ >= "3", reason="Airflow 3 reads the link where the task left it")
+def test_airflow_2_builds_the_button_in_its_webserver_without_the_api(world: LocalPaperspaceServer) -> None:
+    from airflow.models.taskinstancekey import TaskInstanceKey
+    from airflow.serialization.serialized_objects import SerializedDAG
+
+    dag = load("dags/example_approval_gate.py").dag
+    approve_at_once(world)
+    run_id = dag.test().run_id
+    requests = len(world.requests)
+    (link,) = SerializedDAG.from_dict(SerializedDAG.to_dict(dag)).task_dict["release"].operator_extra_links
+    url = link.get_link(None, ti_key=TaskInstanceKey(dag.dag_id, "release", run_id))
+    assert url == "https://console.paperspace.com/acme/projects/prmximcci"
+    assert link.get_link(None, ti_key=TaskInstanceKey(dag.dag_id, "release", "no-such-run")) == ""
+    assert len(world.requests) == requests
+
+
+@pytest.mark.skipif(airflow.__version__ < "3", reason="Airflow 2 builds the link in its webserver")
+def test_airflow_3_knows_the_button_from_the_serialized_dag() -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(load("dags/example_approval_gate.py").dag))
+    for task_id in ("wait_for_approval", "release"):
+        (link,) = dag.task_dict[task_id].operator_extra_links
+        assert (link.name, link.xcom_key) == ("Paperspace project", PaperspaceProjectLink.xcom_key)
+
+
 def test_what_a_task_did_in_two_tries_is_taken_back_as_one(world: LocalPaperspaceServer) -> None:
     world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}]})
     world.fault("500", method="POST", at=2, times=2)
@@ -204,10 +246,10 @@ def test_every_example_is_run_here() -> None:
         assert f"dags/{example.name}" in source
 
 
-def xcoms(airflow_db: Path, dag_id: str, task_id: str) -> list[Any]:
+def xcoms(airflow_db: Path, dag_id: str, task_id: str, key: str = "return_value") -> list[Any]:
     with sqlite3.connect(airflow_db) as database:
-        query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
-        rows = database.execute(query, (dag_id, task_id)).fetchall()
+        query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = ?"
+        rows = database.execute(query, (dag_id, task_id, key)).fetchall()
     database.close()
     assert rows
     values = [json.loads(value) for (value,) in rows]
