@@ -165,7 +165,11 @@ class AsyncPaperspaceClient:
             nonlocal sent_at_s
             sent_at_s = await self._wait_for_turn(pause)
             self._check_not_stopped(request)
-            answer = await self._send_once(request)
+            ours = _OURS.set(True)
+            try:
+                answer = await self._send_once(request)
+            finally:
+                _OURS.reset(ours)
             if answer.status != 429:
                 self._pace.went_well(self._clock())
             return answer
@@ -213,7 +217,6 @@ class AsyncPaperspaceClient:
 
     async def _send_once(self, request: Request) -> Response:
         exchange = Exchange(self.settings, request)
-        ours = _OURS.set(True)
         try:
             async with (
                 asyncio.timeout(self.settings.timeout_s),
@@ -227,8 +230,6 @@ class AsyncPaperspaceClient:
                 return exchange.answered(answer.status_code, answer.headers)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             failure = exchange.failed(error)
-        finally:
-            _OURS.reset(ours)
         raise failure
 
 

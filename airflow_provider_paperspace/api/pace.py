@@ -57,14 +57,14 @@ class Pace:
         :param sent_at_s: when the refused request set out. Those that were on their way when the first was refused
             only prolong the stop.
         """
-        is_longer = now_s + pause_s > self._resume_s
+        resumed_s, is_longer = self._resume_s, now_s + pause_s > self._resume_s
         self._resume_s = max(self._resume_s, now_s + pause_s)
         if sent_at_s <= self._stopped_at_s:
             if is_longer:  # those who wait for a turn wait on
                 self._next_turn_s = self._resume_s
                 self.episode += 1
             return
-        self.rate_per_s = self._slower(now_s)
+        self.rate_per_s = self._slower(now_s, resumed_s)
         self._stopped_at_s = self._grown_at_s = now_s
         self._next_turn_s = self._resume_s
         self.episode += 1
@@ -73,12 +73,12 @@ class Pace:
             *(pause_s, self.rate_per_s),
         )
 
-    def _slower(self, now_s: float) -> float:
+    def _slower(self, now_s: float, resumed_s: float) -> float:
         self._forget_before(now_s - _MEASURED_OVER_S)
         measured = len(self._went_well) / _MEASURED_OVER_S
         if self.rate_per_s is None:
             rate = measured
-        elif now_s - self._resume_s < _MEASURED_OVER_S:
+        elif now_s - resumed_s < _MEASURED_OVER_S:
             rate = self.rate_per_s  # too soon after the last stop to have measured anything
         else:
             rate = min(self.rate_per_s, measured)

@@ -106,3 +106,11 @@ def test_a_list_always_asks_for_its_page_size_and_encodes_its_cursor() -> None:
     assert messages.list_projects(after="a+/=&", order="asc", page_size=5).target == (
         "/projects?limit=5&orderBy=dtCreated&order=asc&after=a%2B%2F%3D%26"
     )
+
+
+def test_a_project_name_is_text_and_not_blank() -> None:
+    assert messages.check_project_name(" vision ") == " vision "
+    with pytest.raises(TypeError, match="not a int"):
+        messages.check_project_name(7)
+    with pytest.raises(ValueError, match="project name is empty"):
+        messages.check_project_name(" ")

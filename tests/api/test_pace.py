@@ -140,6 +140,14 @@ class TestPace:
         assert pace.rate_per_s == pytest.approx(GIVE_WAY**2 * 40)
         assert pace.episode == 2
 
+    def test_a_refusal_later_goes_by_what_went_well_of_late(self) -> None:
+        pace = self.pace()
+        pace.refused(100.0, sent_at_s=99.9, pause_s=1.0)
+        for i in range(10):
+            pace.went_well(104.0 + i / 10)
+        pace.refused(105.0, sent_at_s=104.9, pause_s=1.0)
+        assert pace.rate_per_s == pytest.approx(GIVE_WAY * 10), "the limit has come down meanwhile"
+
     def test_it_never_comes_to_a_standstill(self) -> None:
         pace = Pace()
         for second in range(0, 1000, 10):
