@@ -30,12 +30,12 @@ class BenchServer:
 
 
 @contextmanager
-def bench_server(seed: dict[str, Any], *, latency_ms: float = 0) -> Iterator[BenchServer]:
+def bench_server(seed: dict[str, Any], *, latency_ms: float = 0, rate_limit: int = 0) -> Iterator[BenchServer]:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(seed, file)
         file.flush()
         command = [sys.executable, "-m", "airflow_provider_paperspace.emulator", "--port", "0", "--api-key", API_KEY]
-        command += ["--seed", str(Path(file.name)), "--latency-ms", str(latency_ms)]
+        command += ["--seed", str(Path(file.name)), "--latency-ms", str(latency_ms), "--rate-limit", str(rate_limit)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
             assert process.stdout is not None
             url = process.stdout.readline().split()[3]
