@@ -23,6 +23,7 @@ from airflow_provider_paperspace.api import flows, policies, retries, walks
 from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import PaperspaceError, StoppedError, TransportError
 from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
+from airflow_provider_paperspace.api.lanes import WIDTH, Lanes
 from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
 from airflow_provider_paperspace.api.pace import Pace
@@ -58,7 +59,7 @@ class AsyncPaperspaceClient:
         self._clock = clock
         self._pace = Pace()
         self._stopped = asyncio.Event()
-        self._http = _new_http_client(settings)
+        self._lanes = Lanes(lambda: _new_http_client(settings))
 
     def iter_project_tags(
         self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
@@ -115,7 +116,7 @@ class AsyncPaperspaceClient:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._lanes.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -218,16 +219,17 @@ class AsyncPaperspaceClient:
     async def _send_once(self, request: Request) -> Response:
         exchange = Exchange(self.settings, request)
         try:
-            async with (
-                asyncio.timeout(self.settings.timeout_s),
-                self._http.stream(
-                    request.method, exchange.url, content=request.body, headers=content_headers(request)
-                ) as answer,
-            ):
-                async for chunk in answer.aiter_bytes():
-                    if not exchange.read(chunk):
-                        break
-                return exchange.answered(answer.status_code, answer.headers)
+            with self._lanes.one() as http:
+                async with (
+                    asyncio.timeout(self.settings.timeout_s),
+                    http.stream(
+                        request.method, exchange.url, content=request.body, headers=content_headers(request)
+                    ) as answer,
+                ):
+                    async for chunk in answer.aiter_bytes():
+                        if not exchange.read(chunk):
+                            break
+                    return exchange.answered(answer.status_code, answer.headers)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             failure = exchange.failed(error)
         raise failure
@@ -244,17 +246,13 @@ _OURS: ContextVar[bool] = ContextVar("paperspace_request", default=False)
 logging.getLogger("httpx").addFilter(_OwnLineIsEnough())
 
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=256, keepalive_expiry=30)
-"""Who calls decides how many requests run at once; none of them shall have to open its connection anew."""
-
-
 def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         headers={**common_headers(), "Authorization": settings.authorization},
         timeout=settings.timeout_s,
         follow_redirects=False,
         trust_env=not settings.is_loopback,
-        limits=_LIMITS,
+        limits=httpx.Limits(max_connections=WIDTH, max_keepalive_connections=WIDTH, keepalive_expiry=30),
         verify=_tls_context(ca_bundle(os.environ)),
     )
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
@@ -210,6 +211,25 @@ def test_all_requests_of_a_client_wait_for_one_pause_and_every_project_is_done(
     assert len(outcome.done) == 60
     assert len([m for m in caplog.messages if "all requests wait 100.0 s" in m]) == 1
     assert now_s >= 100
+
+
+def test_so_many_requests_at_a_time_get_as_many_connections_and_keep_them(
+    settings: ClientSettings, server: LocalPaperspaceServer
+) -> None:
+    ids = [f"many-{i}" for i in range(200)]
+    server.reset(seed={"projects": [{"id": id_, "tags": []} for id_ in ids]}, latency_ms=10)
+    opened: list[httpx.AsyncClient] = []
+
+    async def list_all() -> Outcome[Any]:
+        async with AsyncPaperspaceClient(settings) as client:
+            open_client = client._lanes._open_client
+            client._lanes._open_client = lambda: opened.append(open_client()) or opened[-1]  # type: ignore[func-returns-value]
+            return await ManyProjects(AsyncPaperspaceClient.list_project_tags, max_concurrency=20).run(client, ids)
+
+    outcome = asyncio.run(list_all(), debug=True)
+    assert len(outcome.done) == 200
+    assert len(opened) == 2, "eight on each, the first of which was open before"
+    assert all(client.is_closed for client in opened)
 
 
 def test_a_client_that_is_told_to_stop_ends_its_waits_and_sends_nothing_more(

@@ -114,6 +114,11 @@ class RealAirflow:
         assert run.returncode == 0, f"{arguments}: {run.stdout[-2000:]}{run.stderr[-2000:]}"
         return run.stdout
 
+    def trigger(self, dag_id: str) -> None:
+        """Start a run of a DAG, once Airflow has found the DAG."""
+        self.wait(f"the DAG {dag_id}", lambda: self.rows("SELECT 1 FROM serialized_dag WHERE dag_id = ?", dag_id))
+        self.command("dags", "trigger", dag_id)
+
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the database."""
         connection = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)

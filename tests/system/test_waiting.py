@@ -1,4 +1,4 @@
-"""The sensor and the event trigger in a real Airflow: scheduler, triggerer and all, also when it dies on the way."""
+"""Waits, events and callbacks in a real Airflow: scheduler, triggerer and all, also when it dies on the way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PROJECTS, ROUNDS = [f"driven-{number}" for number in range(5)], 20
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[LocalPaperspaceServer]:
-    projects = [{"id": "waiting", "tags": []}, *({"id": id_, "tags": ["ready:old"]} for id_ in PROJECTS)]
+    projects = [{"id": "waiting", "tags": []}, {"id": "notified", "tags": ["fresh"]}]
+    projects += [{"id": id_, "tags": ["ready:old"]} for id_ in PROJECTS]
     with LocalPaperspaceServer(api_key=API_KEY, seed={"projects": projects}) as server:
         yield server
 
@@ -41,8 +42,7 @@ def polls(world: LocalPaperspaceServer, project_id: str) -> int:
 def test_a_sensor_waits_in_every_way_and_through_the_death_of_the_triggerer(
     real: RealAirflow, world: LocalPaperspaceServer
 ) -> None:
-    real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'waiting'"))
-    real.command("dags", "trigger", "waiting")
+    real.trigger("waiting")
     if ON_AIRFLOW_2:  # with SQLite it runs one task at a time
         _let_each_pass_once_it_has_looked(real, world)
     real.wait("the deferral", lambda: real.states("waiting").get("deferred") == "deferred")
@@ -108,6 +108,12 @@ def test_a_run_starts_for_each_appearance_of_a_tag_once(real: RealAirflow, world
     assert runs() == dict.fromkeys(PROJECTS, ROUNDS)
     ids = [json.loads(extra)["payload"]["event_id"] for (extra,) in real.rows("SELECT extra FROM asset_event")]
     assert len(ids) == len(set(ids)) == ROUNDS * len(PROJECTS) == 100
+
+
+def test_the_callbacks_of_a_task_and_of_a_run_tag_the_project(real: RealAirflow, world: LocalPaperspaceServer) -> None:
+    real.trigger("notified")
+    expected = {"task-failed:fail", "run-failed"}
+    real.wait("the callbacks", lambda: set(world.paperspace.tag_names("notified")) == expected)
 
 
 def _let_a_third_of_the_polls_fail(world: LocalPaperspaceServer, number: int) -> None:

@@ -1,0 +1,76 @@
+"""Whatever goes wrong on the way in a task of many projects: what it says it did is what it did, and a retry ends it.
+
+Every fault at every request of each operator that changes many projects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException
+
+from airflow_provider_paperspace.api.errors import PaperspaceError
+from airflow_provider_paperspace.emulator.faults import KINDS
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.operators.project_tags import (
+    AddProjectTagOperator,
+    CleanUpProjectTagsOperator,
+    SetProjectTagsOperator,
+    UndoProjectTagChangeOperator,
+)
+from tests.operators.task import Task, asked
+
+WORLD: Final = {"projects": [{"id": id_, "tags": ["gpu", "stale:x", "stage:a"]} for id_ in ("p1", "p2")]}
+BEFORE: Final = {"gpu", "stale:x", "stage:a"}
+UNDONE: Final = [
+    {"project_id": id_, "added": ["stage:a"], "removed": ["stage:z"], "dry_run": False} for id_ in ("p1", "p2")
+]
+
+TASKS: Final[dict[str, tuple[Callable[[], Task], set[str]]]] = {
+    "add": (lambda: Task(AddProjectTagOperator, project_ids=["p1", "p2"], tags=["x", "gpu"]), BEFORE | {"x"}),
+    "set": (
+        lambda: Task(SetProjectTagsOperator, project_ids=["p1", "p2"], tags="stage:b", within="stage:"),
+        BEFORE - {"stage:a"} | {"stage:b"},
+    ),
+    "clean up": (lambda: Task(CleanUpProjectTagsOperator, names="stale:*"), BEFORE - {"stale:x"}),
+    "undo": (lambda: Task(UndoProjectTagChangeOperator, change=UNDONE), BEFORE - {"stage:a"} | {"stage:z"}),
+}
+"""Each task, and the tags that a project has when it has done its work."""
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("slow", "refused")])
+def test_what_is_told_is_what_was_done_and_a_retry_ends_as_asked(
+    kind: str, name: str, server: LocalPaperspaceServer, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api.pace.SLOWEST_PER_S", 1_000)
+    make, after = TASKS[name]
+    server.reset(seed=WORLD)
+    make().run()
+    for at in range(2, len(asked(server)) + 2):  # the first is that of the link
+        server.reset(seed=WORLD)
+        server.fault(kind, at=at, times=2)
+        task = make()
+        failed = _fails(task)
+        for id_ in ("p1", "p2"):
+            there = set(server.paperspace.tag_names(id_))
+            assert there - BEFORE <= after, "a tag that was not named came"
+            assert BEFORE - there <= BEFORE - after, "a tag that was not named went"
+            assert failed or there == after, "success was told, and the state is not as asked"
+            told = task.pushed.get("change", {}).get(id_, {"added": [], "removed": []})
+            assert set(told["added"]) <= there, "what was told as added is there"
+            assert not set(told["removed"]) & there, "what was told as removed is gone"
+        server.app.faults = []
+        make().run()
+        assert {frozenset(server.paperspace.tag_names(id_)) for id_ in ("p1", "p2")} == {frozenset(after)}
+
+
+def _fails(task: Task) -> bool:
+    try:
+        task.run()
+    except (AirflowException, PaperspaceError):
+        return True
+    return False
