@@ -18,18 +18,12 @@ from airflow_provider_paperspace.arguments import project_id_of, project_ids_of,
 from airflow_provider_paperspace.hooks.opening import is_beyond_retry
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
-from airflow_provider_paperspace.operators.change_records import (
-    XCOM_KEY,
-    ChangeRecord,
-    record_of,
-    with_earlier_tries,
-)
+from airflow_provider_paperspace.operators.outcomes import has_tries_left, is_lasting, push, will_be_tried_again
 from airflow_provider_paperspace.operators.tables import table
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
-    from airflow_provider_paperspace.api.models import TagChange
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
@@ -119,7 +113,7 @@ class ManyProjectsOperator(PaperspaceBaseOperator):
             log.error("%d of %d projects failed:\n%s", len(rows), total, table(header, rows))
             told = f"{len(rows)} of {total} projects failed; what was done stays done.\n"
             told += table(header, rows, at_most=_ROWS_IN_ERROR)
-            if not outcome.left and all(map(is_beyond_retry, outcome.failed.values())):
+            if is_lasting(outcome):
                 raise AirflowFailException(told)
             raise AirflowException(f"{told}\nA retry does what is left.")
         if outcome.left:
@@ -206,7 +200,7 @@ class ProjectOperator(ManyProjectsOperator):
             value = self.on_one(hook, project_id)
         except PaperspaceError as error:
             if (done := self.value_of(error)) is not None:
-                tried_again = not is_beyond_retry(error) and may_be_tried_again(context)
+                tried_again = not is_beyond_retry(error) and has_tries_left(context)
                 self.keep({project_id: done}, context, many=False, tried_again=tried_again)
             raise
         self.keep({project_id: value}, context, many=False, tried_again=False)
@@ -225,42 +219,13 @@ class ProjectOperator(ManyProjectsOperator):
         """Keep what was done, of the projects that failed or were cut off as well."""
         broken_off = {**outcome.failed, **outcome.cut_off}
         partial = {id_: value for id_, error in broken_off.items() if (value := self.value_of(error)) is not None}
-        failed = bool(outcome.failed or outcome.left)
-        lasting = not outcome.left and all(map(is_beyond_retry, outcome.failed.values()))
-        tried_again = failed and not lasting and may_be_tried_again(context)
-        self.keep({**outcome.done, **partial}, context, many=True, tried_again=tried_again)
-        if failed:
+        self.keep({**outcome.done, **partial}, context, many=True, tried_again=will_be_tried_again(outcome, context))
+        if outcome.failed or outcome.left:
             push(context, "return_value", self._results_of(outcome, context))
             push(context, "failed", {project_id: str(error) for project_id, error in outcome.failed.items()})
 
     def _results_of(self, outcome: Outcome[Any], context: Context) -> dict[str, Any]:
         return {project_id: self.result_of(project_id, value, context) for project_id, value in outcome.done.items()}
-
-
-def keep_changes(outcome: Outcome[TagChange], context: Context) -> dict[str, ChangeRecord]:
-    """Push the records of what was changed as XCom ``change``, of the projects that failed or were cut off as well."""
-    broken_off = {**outcome.failed, **outcome.cut_off}
-    changes = {**outcome.done, **{id_: e.change for id_, e in broken_off.items() if e.change is not None}}
-    records = {project_id: record_of(project_id, change, context) for project_id, change in changes.items()}
-    lasting = not outcome.left and all(map(is_beyond_retry, outcome.failed.values()))
-    tried_again = bool(outcome.failed or outcome.left) and not lasting and may_be_tried_again(context)
-    joined = with_earlier_tries(records, context, tried_again=tried_again)
-    push(context, XCOM_KEY, joined)
-    return joined
-
-
-def may_be_tried_again(context: Context) -> bool:
-    """Say whether Airflow will try the task again by itself, should it fail."""
-    ti: Any = context.get("ti")
-    tries, most = getattr(ti, "try_number", None), getattr(ti, "max_tries", None)
-    return isinstance(tries, int) and isinstance(most, int) and tries <= most
-
-
-def push(context: Context, key: str, value: Any) -> None:
-    """Push an XCom, where there is a task instance to push it for."""
-    ti: Any = context.get("ti")
-    if ti is not None:
-        ti.xcom_push(key=key, value=value)
 
 
 def _row(project_id: str, error: PaperspaceError) -> tuple[str, str, str]:

@@ -19,7 +19,8 @@ from airflow_provider_paperspace.operators.change_records import (
     with_earlier_tries,
 )
 from airflow_provider_paperspace.operators.expiry import names_that_expire
-from airflow_provider_paperspace.operators.for_projects import ProjectOperator, push
+from airflow_provider_paperspace.operators.for_projects import ProjectOperator
+from airflow_provider_paperspace.operators.outcomes import push
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context

@@ -22,7 +22,8 @@ from airflow_provider_paperspace.api.policies import Policy, Wanted
 from airflow_provider_paperspace.arguments import flag, patterns, project_ids_of, whole_number
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.change_records import XCOM_KEY
-from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, keep_changes, push
+from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator
+from airflow_provider_paperspace.operators.outcomes import keep_changes, push
 from airflow_provider_paperspace.operators.run_instant import run_instant
 from airflow_provider_paperspace.operators.tables import table
 

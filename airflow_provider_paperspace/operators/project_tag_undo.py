@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.change_records import ChangeRecord, read_records
-from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, keep_changes
+from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator
+from airflow_provider_paperspace.operators.outcomes import keep_changes
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context

@@ -106,10 +106,12 @@ def test_a_key_refused_on_the_way_fails_the_task_and_what_was_done_is_kept(
     world: LocalPaperspaceServer,
 ) -> None:
     world.fault("401", at=8, times=0)
-    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1)
+    kept: dict[str, Any] = {}
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1).keeping(kept)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         task.run()
     assert list(task.pushed["return_value"]) == ["m0", "m1", "m2"] == list(task.pushed["change"])
+    assert not kept, "Airflow does not try it again, so nothing is kept for that"
 
 
 def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPaperspaceServer) -> None:
