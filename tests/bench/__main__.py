@@ -12,7 +12,7 @@ with tempfile.TemporaryDirectory(prefix="airflow-home-") as home:
     # It warns when an operator is run without a task around it, in the middle of the table.
     os.environ["AIRFLOW__LOGGING__NAMESPACE_LEVELS"] = "airflow.task.operators=ERROR"
 
-    from tests.bench import imports, listing, many_projects, mapped_tasks
+    from tests.bench import imports, listing, many_projects, mapped_tasks, waiting
     from tests.bench.report import Report
 
     report = Report()
@@ -24,3 +24,4 @@ with tempfile.TemporaryDirectory(prefix="airflow-home-") as home:
     many_projects.measure_pace(report)
     mapped_tasks.measure(report)
     imports.measure(report)
+    waiting.measure(report)
