@@ -22,7 +22,7 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
 from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
-from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES
+from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES, LAST_LOOK_S
 from airflow_provider_paperspace.triggers.watch import SLOWEST
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
@@ -164,6 +164,7 @@ def test_the_guide_tells_which_answers_fail_at_once_and_which_limits_hold() -> N
     assert f"up to {retries.RETRY_AFTER_CAP_S:.0f} seconds" in guide
     assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in guide
     assert (SLOWEST, GRACE_S) == (8, 2.0), "the pages say an eighth, and two seconds"
+    assert f"may take up to {LAST_LOOK_S:.0f} seconds" in guide
     assert f"`max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} unless you say otherwise)" in guide
     assert f"min({retries.BACKOFF_CAP_S:.0f}, {retries.BACKOFF_INITIAL_S:g} * 2 ** n)" in design
     assert f"later than {retries.MAX_TOTAL_S:.0f} seconds" in design

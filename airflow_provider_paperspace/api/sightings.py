@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_paperspace.api.matching import first_match
 from airflow_provider_paperspace.api.models import Tag
+
+MAX_COUNTS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """A tag that came, or went.
 
-    :param number: the how many-th event of this watch it is, from 1 up.
+    :param number: the how many-th event of this name it is, from 1 up.
     """
 
     name: str
@@ -30,12 +32,12 @@ class Sightings:
 
     :param patterns: names or patterns of the tags to watch.
     :param seen: the names that matched at the last look; None before the first.
-    :param count: how many events there were so far.
+    :param counts: how many events each name has had, of the last 1,000 names that had one.
     """
 
     patterns: tuple[str, ...]
     seen: set[str] | None = None
-    count: int = field(default=0)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def look(self, tags: Iterable[Tag]) -> list[Sighting]:
         """Look at a project's tags: give what came and what went since the last look, by name."""
@@ -43,23 +45,30 @@ class Sightings:
         before, self.seen = self.seen, set(there)
         if before is None:
             return []
-        sightings = []
-        for name in sorted(before ^ self.seen):
-            self.count += 1
-            sightings.append(Sighting(name, name in there, self.count, there.get(name)))
-        return sightings
+        return [
+            Sighting(name, name in there, self._count(name), there.get(name)) for name in sorted(before ^ self.seen)
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """Give what was seen, to be kept over a restart."""
-        return {"seen": sorted(self.seen or ()), "count": self.count}
+        return {"seen": sorted(self.seen or ()), "counts": self.counts}
 
     def recall(self, kept: object) -> None:
         """Take up what was kept; what cannot be read is left, and the next look is a baseline."""
         if not isinstance(kept, Mapping):
             return
-        seen, count = kept.get("seen"), kept.get("count")
-        if isinstance(seen, list) and all(isinstance(name, str) for name in seen) and type(count) is int:
-            self.seen, self.count = set(seen), count
+        seen, counts = kept.get("seen"), kept.get("counts")
+        if not isinstance(seen, list) or not all(isinstance(name, str) for name in seen):
+            return
+        if isinstance(counts, Mapping) and all(type(count) is int for count in counts.values()):
+            self.seen, self.counts = set(seen), dict(counts)
+
+    def _count(self, name: str) -> int:
+        number = self.counts.pop(name, 0) + 1
+        self.counts[name] = number
+        if len(self.counts) > MAX_COUNTS:
+            del self.counts[next(iter(self.counts))]
+        return number
 
 
 def event_id(*parts: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import AsyncIterator, Hashable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ if not HAS_EVENT_TRIGGERS:
 
 FireOn = Literal["appearance", "disappearance", "both"]
 
-_STORE_KEY: Final = "paperspace_tags_seen"
+_STORE_KEY: Final = "paperspace_tags_seen_{}"
 
 
 class ProjectTagEventTrigger(BaseEventTrigger):
@@ -103,19 +104,17 @@ class ProjectTagEventTrigger(BaseEventTrigger):
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Turn the polls into this watcher's events."""
-        sightings = Sightings(tuple(self.tags))
-        sightings.recall(await self._recall())
+        sightings, memory = Sightings(tuple(self.tags)), _Memory(self)
         troubled = False
         async for reading in shared_stream:
-            if reading.error is None:
-                before = sightings.as_json() if sightings.seen is not None else None
-                for sighting in sightings.look(reading.tags):
-                    if self._fires(sighting):
-                        yield TriggerEvent(self._payload_of(sighting))  # type: ignore[no-untyped-call]
-                # After the event: what is told twice has the same id, and what is lost is lost.
-                if sightings.as_json() != before:
-                    await self._keep(sightings)
             troubled = self._tell_change_of_state(reading, troubled=troubled)
+            if reading.error is not None or not await memory.recall(sightings):
+                continue
+            for sighting in sightings.look(reading.tags):
+                if self._fires(sighting):
+                    yield TriggerEvent(self._payload_of(sighting))  # type: ignore[no-untyped-call]
+            # After the event: what is told twice has the same id, and what is lost is lost.
+            await memory.keep(sightings)
 
     async def _open_stream(self) -> AsyncIterator[Reading]:
         async with hub().watching(self.paperspace_conn_id, self.project_id, self.poke_interval) as watch:
@@ -130,7 +129,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
     def _payload_of(self, sighting: Sighting) -> dict[str, Any]:
         seen_at = datetime.now(UTC).isoformat(timespec="seconds")
         # Without a store the numbers begin anew with each start: the instant tells the starts apart.
-        of_this_start = "" if self._store is not None else seen_at
+        of_this_start = "" if store_of(self) is not None else seen_at
         event = "appeared" if sighting.appeared else "disappeared"
         return {
             "project_id": self.project_id,
@@ -142,39 +141,68 @@ class ProjectTagEventTrigger(BaseEventTrigger):
             "seen_at": seen_at,
         }
 
-    @property
-    def _store(self) -> Any:
-        """Airflow 3.3's store for a watched asset; None before, and where none was given."""
-        return getattr(self, "asset_state_store", None)
-
-    async def _recall(self) -> object:
-        if self._store is None:
-            return None
-        try:
-            return await self._store.aget(_STORE_KEY)
-        except Exception as error:  # noqa: BLE001  # the watch goes on without a memory
-            self._tell_that_nothing_is_kept(error)
-            return None
-
-    async def _keep(self, sightings: Sightings) -> None:
-        if self._store is None:
-            return
-        try:
-            await self._store.aset(_STORE_KEY, sightings.as_json())
-        except Exception as error:  # noqa: BLE001  # the watch goes on without a memory
-            self._tell_that_nothing_is_kept(error)
-
-    def _tell_that_nothing_is_kept(self, error: Exception) -> None:
-        log.warning(
-            "Project %r: what the watch has seen will not survive a restart, since Airflow's store refused it (%s). If "
-            "one trigger serves several assets, give each its own watch_name.",
-            *(self.project_id, error),
-        )
-        self.asset_state_store = None
-
     def _tell_change_of_state(self, reading: Reading, *, troubled: bool) -> bool:
         if reading.error is not None and not troubled:
             log.warning("Project %r cannot be polled; the watch goes on: %s", self.project_id, reading.error)
         if reading.error is None and troubled:
             log.info("Project %r can be polled again", self.project_id)
         return reading.error is not None
+
+
+class _Memory:
+    """What survives a restart: Airflow 3.3's store of the watched asset. Before 3.3 there is none.
+
+    An asset may have several watchers, and a watcher may be changed: the key tells whose memory it is.
+    """
+
+    def __init__(self, trigger: ProjectTagEventTrigger) -> None:
+        _, arguments = trigger.serialize()
+        del arguments["poke_interval"]
+        self._trigger = trigger
+        self._key = _STORE_KEY.format(event_id(*sorted(arguments.items()))[:12])
+        self._recalled = False
+        self._kept: object = None
+        self._warned = False
+
+    async def recall(self, sightings: Sightings) -> bool:
+        """Take up what was kept, once; False while the store cannot be asked, for else what came would be missed."""
+        store = store_of(self._trigger)
+        if not self._recalled and store is not None:
+            try:
+                self._kept = await store.aget(self._key)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the watch goes on
+                self._tell(error)
+                return store_of(self._trigger) is None
+            sightings.recall(self._kept)
+        self._recalled = True
+        return True
+
+    async def keep(self, sightings: Sightings) -> None:
+        """Keep what was seen, if it is news; what could not be kept is tried again after the next poll."""
+        store, seen = store_of(self._trigger), sightings.as_json()
+        if store is None or seen == self._kept:
+            return
+        try:
+            await store.aset(self._key, seen)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the watch goes on
+            self._tell(error)
+        else:
+            self._kept, self._warned = copy.deepcopy(seen), False
+
+    def _tell(self, error: Exception) -> None:
+        project_id = self._trigger.project_id
+        if isinstance(error, ValueError):
+            log.warning(
+                "Project %r: what the watch has seen will not survive a restart: one trigger serves several assets. "
+                "Give the trigger of each its own watch_name. (%s)",
+                *(project_id, error),
+            )
+            self._trigger.asset_state_store = None
+        elif not self._warned:
+            log.warning("Project %r: Airflow's store of what was seen does not answer yet: %s", project_id, error)
+            self._warned = True
+
+
+def store_of(trigger: ProjectTagEventTrigger) -> Any:
+    """Give Airflow 3.3's store for a watched asset; None before, and where none was given."""
+    return getattr(trigger, "asset_state_store", None)

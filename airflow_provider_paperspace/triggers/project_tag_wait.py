@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_paperspace._compat.triggers import BaseTrigger, TriggerEvent
 from airflow_provider_paperspace.api.conditions import MatchMode, TagCondition, tag_condition
 from airflow_provider_paperspace.hooks.opening import is_beyond_retry
-from airflow_provider_paperspace.triggers.watch import Reading, Watch, hub
+from airflow_provider_paperspace.triggers.watch import JITTER, Reading, Watch, hub
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MAX_FAILURES = 10
+DEFAULT_MAX_FAILURES: Final = 10
+
+LAST_LOOK_S: Final = 30.0
+"""So long a wait whose time is up waits for its last look: the service may have asked all of us to pause."""
 
 
 class ProjectTagTrigger(BaseTrigger):
@@ -84,22 +88,25 @@ class ProjectTagTrigger(BaseTrigger):
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow gives it no types
 
     async def _wait(self, watch: Watch, condition: TagCondition, deadline: datetime | None) -> dict[str, Any]:
-        troubled = False
+        failures = _Failures(self.poke_interval)
         while True:
             left_s = None if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
-            is_last = left_s is not None and left_s <= 0
-            # One more look at the end: the tag may have come since the last poll, or while nobody polled.
-            reading = await watch.now() if is_last else await watch.next(left_s)
-            if reading is None:
-                continue
-            if payload := self._payload_of(reading, condition):
+            if left_s is not None and left_s <= 0:
+                # One more look at the end: the tag may have come since the last poll, or while nobody polled.
+                reading = await watch.now(LAST_LOOK_S)
+                return self._payload_of(reading, condition, failures) or self._timeout(reading, condition)
+            reading = await watch.next(left_s)
+            if payload := self._payload_of(reading, condition, failures):
                 return payload
-            if is_last:
-                return self._timeout(reading, condition)
-            troubled = self._tell_change_of_state(reading, troubled=troubled)
 
-    def _payload_of(self, reading: Reading, condition: TagCondition) -> dict[str, Any] | None:
+    def _payload_of(
+        self, reading: Reading | None, condition: TagCondition, failures: _Failures
+    ) -> dict[str, Any] | None:
         """Say how the wait ends with this reading; None when it goes on."""
+        if reading is None:
+            return None
+        self._tell_change_of_state(reading, troubled=failures.number > 0)
+        failures.count(reading)
         if reading.error is None:
             look = condition.look(reading.tags)
             if not look.is_met:
@@ -107,25 +114,47 @@ class ProjectTagTrigger(BaseTrigger):
             return {"status": "met", "project_id": self.project_id, "tags": [tag.as_json() for tag in look.matching]}
         if is_beyond_retry(reading.error):
             return {"status": "error", "message": str(reading.error), "lasting": True}
-        if reading.failures > self.max_failures:
-            message = f"{reading.failures} polls in a row failed, the last one so: {reading.error}"
+        if failures.number > self.max_failures:
+            message = f"{failures.number} polls in a row failed, the last one so: {reading.error}"
             return {"status": "error", "message": message, "lasting": False}
         return None
 
-    def _timeout(self, reading: Reading, condition: TagCondition) -> dict[str, Any]:
+    def _timeout(self, reading: Reading | None, condition: TagCondition) -> dict[str, Any]:
         message = f"Project {self.project_id!r} did not have {condition} by {self.deadline}."
-        message += f" The last look failed: {reading.error}" if reading.error is not None else ""
+        if reading is None:
+            message += f" The last look got no answer within {LAST_LOOK_S:.0f} s."
+        elif reading.error is not None:
+            message += f" The last look failed: {reading.error}"
         return {"status": "timeout", "message": message}
 
-    def _tell_change_of_state(self, reading: Reading, *, troubled: bool) -> bool:
-        if reading.error is not None and not troubled:
+    def _tell_change_of_state(self, reading: Reading, *, troubled: bool) -> None:
+        if reading.error is not None and not troubled and not is_beyond_retry(reading.error):
             log.warning(
                 "Project %r cannot be polled; the wait goes on for up to %d polls in a row: %s",
                 *(self.project_id, self.max_failures, reading.error),
             )
         if reading.error is None and troubled:
             log.info("Project %r can be polled again", self.project_id)
-        return reading.error is not None
+
+
+class _Failures:
+    """Counts the failed polls of one wait: those that it saw itself, and at its own interval.
+
+    A poll is shared with others, who may have begun earlier and may be more eager.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self.number = 0
+        self._interval_s = interval_s * (1 - 2 * JITTER)
+        self._counted_at_s = 0.0
+
+    def count(self, reading: Reading) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if reading.error is None:
+            self.number = 0
+        elif not self.number or now_s - self._counted_at_s >= self._interval_s:
+            self.number += 1
+            self._counted_at_s = now_s
 
 
 def _instant(text: str) -> datetime:

@@ -29,6 +29,9 @@ SLOWEST: Final = 8
 """While a project cannot be read, the interval doubles up to so many times its length."""
 
 MIN_INTERVAL_S: Final = 0.1
+MAX_CONCURRENCY: Final = 32
+"""So many polls at most are under way at once through one connection."""
+
 ATTEMPTS: Final = 2
 """A poll is repeated by the next poll. One quick retry mends a connection that was closed while idle."""
 
@@ -62,12 +65,10 @@ class Watch:
             return None
         return self._poll.latest
 
-    async def now(self) -> Reading:
-        """Read at once, together with all who ask for that at the same time."""
+    async def now(self, timeout_s: float) -> Reading | None:
+        """Read at once, together with all who ask for that at the same time; None when no answer comes in time."""
         self._poll.hurry()
-        reading = await self.next()
-        assert reading is not None
-        return reading
+        return await self.next(timeout_s)
 
 
 class Hub:
@@ -183,24 +184,26 @@ class _SharedClient:
     def __init__(self, conn_id: str) -> None:
         self._conn_id = conn_id
         self._client: AsyncPaperspaceClient | None = None
-        self._retired: list[AsyncPaperspaceClient] = []
+        self._outdated: list[AsyncPaperspaceClient] = []
         self._opening = asyncio.Lock()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
 
     async def read(self, project_id: str) -> tuple[Tag, ...]:
         from airflow_provider_paperspace.api.errors import AuthenticationError
 
-        client = await self._open()
-        try:
-            return tuple(await client.list_project_tags(project_id))
-        except AuthenticationError:
-            # The connection may have got a new key since: read it again next time. Others may still be reading.
-            if self._client is client:
-                self._client = None
-                self._retired.append(client)
-            raise
+        async with self._slots:
+            client = await self._open()
+            try:
+                return tuple(await client.list_project_tags(project_id))
+            except AuthenticationError:
+                # The connection may have got a new key since. Who waits has nothing to do with that.
+                renewed = await self._renew(client)
+                if renewed is client:
+                    raise
+                return tuple(await renewed.list_project_tags(project_id))
 
     async def close(self) -> None:
-        clients, self._client, self._retired = [*self._retired, self._client], None, []
+        clients, self._client, self._outdated = [*self._outdated, self._client], None, []
         for client in clients:
             if client is not None:
                 await client.aclose()
@@ -208,9 +211,26 @@ class _SharedClient:
     async def _open(self) -> AsyncPaperspaceClient:
         async with self._opening:
             if self._client is None:
-                hook_class: Any = await asyncio.to_thread(_load_hook)
-                self._client = await hook_class(self._conn_id).get_async_conn(max_attempts=ATTEMPTS)
+                self._client = await self._new_client()
             return self._client
+
+    async def _renew(self, refused: AsyncPaperspaceClient) -> AsyncPaperspaceClient:
+        """Read the connection again: give a client with what it says now, or the same where that has not changed."""
+        async with self._opening:
+            if self._client is None or self._client is refused:
+                client = await self._new_client()
+                if client.settings == refused.settings:
+                    await client.aclose()
+                    return refused
+                # Others may still be reading over the old one.
+                self._outdated.append(refused)
+                self._client = client
+            return self._client
+
+    async def _new_client(self) -> AsyncPaperspaceClient:
+        hook_class: Any = await asyncio.to_thread(_load_hook)
+        client: AsyncPaperspaceClient = await hook_class(self._conn_id).get_async_conn(max_attempts=ATTEMPTS)
+        return client
 
 
 def _load_hook() -> Any:

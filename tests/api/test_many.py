@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 
 from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
 from airflow_provider_paperspace.api.errors import AuthenticationError, ServerError, StoppedError, api_error
+from airflow_provider_paperspace.api.lanes import IDLE_S, WIDTH, Lanes
 from airflow_provider_paperspace.api.many import ManyProjects, Outcome
 from airflow_provider_paperspace.api.settings import ClientSettings
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
@@ -232,6 +234,32 @@ def test_so_many_requests_at_a_time_get_as_many_connections_and_keep_them(
     assert all(client.is_closed for client in opened)
 
 
+def test_clients_that_a_burst_had_opened_are_closed_when_they_are_of_no_use(settings: ClientSettings) -> None:
+    now_s = 0.0
+    opened: list[httpx.AsyncClient] = []
+
+    async def burst_and_rest() -> tuple[int, int, list[bool]]:
+        nonlocal now_s
+
+        def open_client() -> httpx.AsyncClient:
+            opened.append(httpx.AsyncClient())
+            return opened[-1]
+
+        lanes = Lanes(open_client, clock=lambda: now_s)
+        with ExitStack() as busy:
+            for _ in range(3 * WIDTH):
+                busy.enter_context(lanes.one())
+            most = len(opened)
+        now_s += IDLE_S + 1
+        with lanes.one():
+            await asyncio.sleep(0)
+        left = len(lanes._lanes)
+        await lanes.aclose()
+        return most, left, [client.is_closed for client in opened]
+
+    assert asyncio.run(burst_and_rest()) == (3, 1, [True] * 3)
+
+
 def test_a_client_that_is_told_to_stop_ends_its_waits_and_sends_nothing_more(
     settings: ClientSettings, server: LocalPaperspaceServer
 ) -> None:
@@ -259,3 +287,18 @@ def test_a_client_that_is_told_to_stop_ends_its_waits_and_sends_nothing_more(
     assert [tag.name for tag in error.change.added] == ["x"]
     assert "Before that, 'x' added well" in str(error)
     assert len(server.requests) == 3
+
+
+def test_httpx_says_nothing_of_our_requests_and_its_usual_line_of_others(
+    settings: ClientSettings, server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="httpx")
+
+    async def ask() -> None:
+        async with AsyncPaperspaceClient(settings) as client:
+            await client.list_project_tags("p1")
+
+    asyncio.run(ask())
+    assert not [record for record in caplog.records if record.name == "httpx"]
+    httpx.get(f"{server.url}/auth/session", trust_env=False)
+    assert len([record for record in caplog.records if record.name == "httpx"]) == 1

@@ -194,20 +194,76 @@ def test_a_wait_that_is_cancelled_leaves_nothing_behind(server: LocalPaperspaceS
     assert asyncio.run(cancel()) == (1, 0, 0)
 
 
-def test_a_new_key_is_read_from_the_connection_when_the_old_one_was_refused(
+def test_a_new_key_on_the_connection_is_taken_up_and_no_wait_ends_for_the_old_one(
     server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json().replace(API_KEY, "an-old-key"))
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json())
+    projects = [f"p{i}" for i in range(5)]
+    server.reset(seed={"projects": [{"id": id_, "tags": []} for id_ in projects]})
 
-    async def watch() -> tuple[Any, Any]:
+    def rotate() -> None:
+        server.app.api_key = "a-new-key-of-the-team"
+        monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json())
+        for id_ in projects:
+            server.paperspace.add_tag(id_, {"name": "approved"})
+
+    after_polls(server, 8, rotate)
+
+    async def wait() -> list[Any]:
+        return [
+            p["status"] for (p,) in await asyncio.gather(*(events_of(trigger(project_id=i).run()) for i in projects))
+        ]
+
+    try:
+        assert asyncio.run(wait()) == ["met"] * 5
+    finally:
+        server.app.api_key = API_KEY
+
+
+def test_a_key_that_stays_refused_opens_no_further_client(server: LocalPaperspaceServer) -> None:
+    server.fault("401", times=0)
+
+    async def watch() -> tuple[int, int]:
         async with hub().watching("paperspace_default", "p1", 0.1) as place:
-            first = await place.next()
-            monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json())
-            return first, await place.next()
+            for _ in range(3):
+                reading = await place.next()
+                assert reading is not None
+                assert "401" in str(reading.error)
+            client = hub()._clients["paperspace_default"]
+            return len(client._outdated), len(hub()._clients)
 
-    first, second = asyncio.run(watch())
-    assert "401" in str(first.error)
-    assert [tag.name for tag in second.tags] == ["gpu"]
+    assert asyncio.run(watch()) == (0, 1)
+
+
+def test_a_wait_counts_the_failures_that_it_saw_itself_and_at_its_own_interval(server: LocalPaperspaceServer) -> None:
+    server.fault("500", times=0)
+
+    async def join_late() -> tuple[Any, Any]:
+        async with hub().watching("paperspace_default", "p1", 0.1) as eager:
+            for _ in range(4):
+                await eager.next()
+            patient = asyncio.create_task(events_of(trigger(poke_interval=600, max_failures=1).run()))
+            reading = None
+            for _ in range(2):
+                reading = await eager.next()
+            was_patient = not patient.done()
+            patient.cancel()
+            await asyncio.gather(patient, return_exceptions=True)
+            return reading, was_patient
+
+    reading, was_patient = asyncio.run(join_late())
+    assert reading.failures == 6
+    assert was_patient
+
+
+def test_a_last_look_that_gets_no_answer_in_time_ends_the_wait(
+    server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_paperspace.triggers.project_tag_wait.LAST_LOOK_S", 0.2)
+    server.fault("429", times=0, retry_after="100")
+    payload = first_event(trigger(deadline=instant(-1)))
+    assert payload["status"] == "timeout"
+    assert "The last look got no answer within 0 s" in payload["message"]
 
 
 def test_a_project_that_cannot_be_read_is_polled_less_often(
