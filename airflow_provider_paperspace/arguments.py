@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_paperspace.api.messages import check_project_id, check_tag_names
+
+Patterns = str | Sequence[str]
 
 
 def tag_names(tags: Any, argument: str = "tags") -> list[str]:

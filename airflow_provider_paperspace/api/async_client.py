@@ -92,7 +92,9 @@ class AsyncPaperspaceClient:
     async def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
         """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
         flow = flows.converge_project_tags(project_id, policy, max_attempts=self.settings.max_attempts)
-        return await self._change(project_id, flow)
+        change = await self._run(flow)
+        log.info("Project %r: %s", project_id, change)
+        return change
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> AsyncIterator[Project]:
         """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
@@ -125,11 +127,6 @@ class AsyncPaperspaceClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    async def _change(self, project_id: str, flow: Flow[TagChange]) -> TagChange:
-        change = await self._run(flow)
-        log.info("Project %r: %s", project_id, change)
-        return change
 
     async def _iterate(self, walk: walks.Walk[T]) -> AsyncIterator[T]:
         while walk.has_more:

@@ -10,9 +10,7 @@ the tag there, ``remove`` with it gone, and running either twice is the same as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from airflow_provider_paperspace.api import messages, models, policies
+from airflow_provider_paperspace.api import messages, models
 from airflow_provider_paperspace.api.answers import Flow, read_answer
 from airflow_provider_paperspace.api.errors import PaperspaceError, ProjectNameError, TagNotFoundError
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
@@ -67,33 +65,6 @@ def read_session() -> Flow[Session | None]:
     request = messages.read_session()
     response = yield request
     return read_answer(request, response, models.parse_session)
-
-
-def add_project_tags(project_id: str, names: str | Iterable[str], *, max_attempts: int) -> Flow[TagChange]:
-    """Put tags on a project: the pages of one read, and a POST for each that is missing."""
-    return converge_project_tags(project_id, policies.adding(names), max_attempts=max_attempts)
-
-
-def remove_project_tags(
-    project_id: str, names: str | Iterable[str], *, missing_ok: bool = True, max_attempts: int
-) -> Flow[TagChange]:
-    """Take tags off a project: the pages of one read, and a DELETE for each that is there.
-
-    :param missing_ok: whether a tag that is not there is well. If not, nothing at all is removed.
-    :raises TagNotFoundError: ``missing_ok`` is False and a tag is not there.
-    """
-    policy = policies.removing(names, missing_ok=missing_ok)
-    return converge_project_tags(project_id, policy, max_attempts=max_attempts)
-
-
-def set_project_tags(
-    project_id: str, names: str | Iterable[str], *, within: str | None = None, max_attempts: int
-) -> Flow[TagChange]:
-    """Let a project have exactly these tags among those that begin with ``within``.
-
-    :param within: a prefix such as ``stage:``. None manages all of the project's tags.
-    """
-    return converge_project_tags(project_id, policies.setting(names, within=within), max_attempts=max_attempts)
 
 
 def converge_project_tags(project_id: str, policy: Policy, *, max_attempts: int) -> Flow[TagChange]:

@@ -56,6 +56,11 @@ class Outcome(Generic[T]):
     cut_off: dict[str, PaperspaceError] = field(default_factory=dict)
     ended_by: Exception | None = None
 
+    @property
+    def broken_off(self) -> dict[str, PaperspaceError]:
+        """The errors of the projects on which something may have been done all the same."""
+        return {**self.failed, **self.cut_off}
+
     def in_order(self, project_ids: Iterable[str]) -> Outcome[T]:
         """Give it in the order in which the projects were given; what is neither done nor failed is left."""
         ids = list(project_ids)

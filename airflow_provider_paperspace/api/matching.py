@@ -9,9 +9,3 @@ from fnmatch import fnmatchcase
 def first_match(name: str, patterns: Iterable[str]) -> str | None:
     """Give the first pattern that the name matches, or None. Case counts; a name matches itself, whatever is in it."""
     return next((pattern for pattern in patterns if name == pattern or fnmatchcase(name, pattern)), None)
-
-
-def matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """List the names that match at least one pattern, in their order."""
-    patterns = tuple(patterns)
-    return [name for name in names if first_match(name, patterns) is not None]

@@ -51,7 +51,7 @@ class Sightings:
 
     def as_json(self) -> dict[str, Any]:
         """Give what was seen, to be kept over a restart."""
-        return {"seen": sorted(self.seen or ()), "counts": self.counts}
+        return {"seen": sorted(self.seen or ()), "counts": dict(self.counts)}
 
     def recall(self, kept: object) -> None:
         """Take up what was kept; what cannot be read is left, and the next look is a baseline."""

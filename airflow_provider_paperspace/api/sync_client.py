@@ -91,7 +91,9 @@ class PaperspaceClient:
     def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
         """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
         flow = flows.converge_project_tags(project_id, policy, max_attempts=self.settings.max_attempts)
-        return self._change(project_id, flow)
+        change = self._run(flow)
+        log.info("Project %r: %s", project_id, change)
+        return change
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Iterator[Project]:
         """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
@@ -120,11 +122,6 @@ class PaperspaceClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _change(self, project_id: str, flow: Flow[TagChange]) -> TagChange:
-        change = self._run(flow)
-        log.info("Project %r: %s", project_id, change)
-        return change
 
     def _iterate(self, walk: walks.Walk[T]) -> Iterator[T]:
         while walk.has_more:

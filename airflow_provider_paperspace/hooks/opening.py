@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_paperspace._compat import AirflowFailException, AirflowNotFoundException
 from airflow_provider_paperspace.api.errors import ApiError, PaperspaceError, ProjectNameError, TagNotFoundError
+from airflow_provider_paperspace.arguments import project_id_of
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
@@ -34,6 +35,11 @@ def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]
         raise
     except (TypeError, ValueError) as error:
         raise AirflowFailException(f"Task {task_id!r}: {error}") from error
+
+
+def find_project_id(hook: PaperspaceHook, project_id: Any, project_name: Any) -> str:
+    """Give the id of the project that a task names, by its name if it has one, or else by its id."""
+    return project_id_of(project_id) if project_name is None else hook.resolve_project_id(project_name)
 
 
 def is_beyond_retry(error: BaseException) -> bool:

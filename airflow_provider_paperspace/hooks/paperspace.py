@@ -44,6 +44,7 @@ class PaperspaceHook(BaseHook):
         super().__init__(**kwargs)
         self.paperspace_conn_id = paperspace_conn_id
         self._client: PaperspaceClient | None = None
+        self._settings: ConnectionSettings | None = None
 
     def get_conn(self) -> PaperspaceClient:
         """Give the client, the same one until :meth:`close`.
@@ -51,7 +52,7 @@ class PaperspaceHook(BaseHook):
         :raises ValueError: a setting of the connection is missing or makes no sense.
         """
         if self._client is None:
-            self._client = PaperspaceClient(self.read_settings().client)
+            self._client = PaperspaceClient(self.settings.client)
             weakref.finalize(self, self._client.close)
         return self._client
 
@@ -69,8 +70,15 @@ class PaperspaceHook(BaseHook):
         attempts = min(settings.client.max_attempts, max_attempts or settings.client.max_attempts)
         return AsyncPaperspaceClient(replace(settings.client, max_attempts=attempts))
 
+    @property
+    def settings(self) -> ConnectionSettings:
+        """What the connection says, read once until :meth:`close`: Airflow may have to be asked for it."""
+        if self._settings is None:
+            self._settings = self.read_settings()
+        return self._settings
+
     def read_settings(self) -> ConnectionSettings:
-        """Read the connection.
+        """Read the connection, as it is now.
 
         :raises ValueError: a setting of the connection is missing or makes no sense.
         """
@@ -145,6 +153,7 @@ class PaperspaceHook(BaseHook):
         if self._client is not None:
             self._client.close()
             self._client = None
+        self._settings = None
 
     def __enter__(self) -> Self:
         return self

@@ -56,7 +56,7 @@ def console_url(hook: PaperspaceHook, project_id: str | None = None) -> str | No
     """Give the address of a project, or of all projects, in the console; None when the key is not accepted."""
     from airflow_provider_paperspace.api.sync_client import PaperspaceClient
 
-    settings = hook.read_settings()
+    settings = hook.settings
     quick = replace(settings.client, timeout_s=min(LINK_TIMEOUT_S, settings.client.timeout_s), max_attempts=1)
     with PaperspaceClient(quick) as client:
         session = client.get_session()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_paperspace._compat import BaseNotifier
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.arguments import project_id_of, tag_names
+from airflow_provider_paperspace.hooks.opening import find_project_id
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -71,10 +72,7 @@ class ProjectTagNotifier(BaseNotifier):
         with self._failing_nothing():
             policy = self._policy()
             with PaperspaceHook(self.paperspace_conn_id) as hook:
-                if self.project_name is not None:
-                    project_id = hook.resolve_project_id(self.project_name)
-                else:
-                    project_id = project_id_of(self.project_id)
+                project_id = find_project_id(hook, self.project_id, self.project_name)
                 hook.converge_project_tags(project_id, policy)
 
     async def async_notify(self, context: Context) -> None:

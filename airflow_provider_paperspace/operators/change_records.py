@@ -39,10 +39,24 @@ class ChangeRecord(TypedDict):
     try_number: int
 
 
-def record_of(project_id: str, change: TagChange, context: Context) -> ChangeRecord:
-    """Record what was changed, and by which task."""
-    added, removed = [tag.name for tag in change.added], [tag.name for tag in change.removed]
-    return _record(project_id, change.before, change.after, added, removed, context, dry_run=False)
+def records_of(changes: Mapping[str, TagChange], context: Context, *, tried_again: bool) -> dict[str, ChangeRecord]:
+    """Record what was changed, by project id, and by which task; joined with what its tries before have changed.
+
+    :param tried_again: whether this try fails and another follows.
+    """
+    records = {
+        project_id: _record(
+            project_id,
+            change.before,
+            change.after,
+            [tag.name for tag in change.added],
+            [tag.name for tag in change.removed],
+            context,
+            dry_run=False,
+        )
+        for project_id, change in changes.items()
+    }
+    return _with_earlier_tries(records, context, tried_again=tried_again)
 
 
 def record_of_plan(
@@ -50,11 +64,12 @@ def record_of_plan(
 ) -> ChangeRecord:
     """Record what would be changed."""
     before, add, remove = list(before), list(add), list(remove)
-    after = [name for name in [*before, *add] if name not in set(remove)]
+    gone = set(remove)
+    after = [name for name in [*before, *add] if name not in gone]
     return _record(project_id, before, after, add, remove, context, dry_run=True)
 
 
-def with_earlier_tries(
+def _with_earlier_tries(
     records: Mapping[str, ChangeRecord], context: Context, *, tried_again: bool
 ) -> dict[str, ChangeRecord]:
     """Join the records of this try with those of the tries before, and keep them for the next.

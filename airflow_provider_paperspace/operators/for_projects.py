@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, GRACE_S, ManyProjects, Outcome
-from airflow_provider_paperspace.arguments import project_id_of, project_ids_of, whole_number
-from airflow_provider_paperspace.hooks.opening import is_beyond_retry
+from airflow_provider_paperspace.arguments import project_ids_of, whole_number
+from airflow_provider_paperspace.hooks.opening import find_project_id, is_beyond_retry
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
 from airflow_provider_paperspace.operators.outcomes import has_tries_left, is_lasting, push, will_be_tried_again
@@ -62,7 +62,7 @@ class ManyProjectsOperator(PaperspaceBaseOperator):
         """
         from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
 
-        settings = hook.read_settings().client
+        settings = hook.settings.client
         running = ManyProjects(work, max_concurrency=whole_number(self.max_concurrency, "max_concurrency"))
         ended: Future[Outcome[T]] = Future()
 
@@ -191,10 +191,7 @@ class ProjectOperator(ManyProjectsOperator):
         return None
 
     def _execute_one(self, hook: PaperspaceHook, context: Context) -> Any:
-        if self.project_name is not None:
-            project_id = hook.resolve_project_id(self.project_name)
-        else:
-            project_id = project_id_of(self.project_id)
+        project_id = find_project_id(hook, self.project_id, self.project_name)
         push_link(context, hook, project_id)
         try:
             value = self.on_one(hook, project_id)
@@ -217,8 +214,8 @@ class ProjectOperator(ManyProjectsOperator):
 
     def _keep_many(self, outcome: Outcome[Any], context: Context) -> None:
         """Keep what was done, of the projects that failed or were cut off as well."""
-        broken_off = {**outcome.failed, **outcome.cut_off}
-        partial = {id_: value for id_, error in broken_off.items() if (value := self.value_of(error)) is not None}
+        values = {project_id: self.value_of(error) for project_id, error in outcome.broken_off.items()}
+        partial = {project_id: value for project_id, value in values.items() if value is not None}
         self.keep({**outcome.done, **partial}, context, many=True, tried_again=will_be_tried_again(outcome, context))
         if outcome.failed or outcome.left:
             push(context, "return_value", self._results_of(outcome, context))

@@ -5,12 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace.hooks.opening import is_beyond_retry
-from airflow_provider_paperspace.operators.change_records import (
-    XCOM_KEY,
-    ChangeRecord,
-    record_of,
-    with_earlier_tries,
-)
+from airflow_provider_paperspace.operators.change_records import XCOM_KEY, ChangeRecord, records_of
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
@@ -20,12 +15,10 @@ if TYPE_CHECKING:
 
 def keep_changes(outcome: Outcome[TagChange], context: Context) -> dict[str, ChangeRecord]:
     """Push the records of what was changed as XCom ``change``, of the projects that failed or were cut off as well."""
-    broken_off = {**outcome.failed, **outcome.cut_off}
-    changes = {**outcome.done, **{id_: e.change for id_, e in broken_off.items() if e.change is not None}}
-    records = {project_id: record_of(project_id, change, context) for project_id, change in changes.items()}
-    joined = with_earlier_tries(records, context, tried_again=will_be_tried_again(outcome, context))
-    push(context, XCOM_KEY, joined)
-    return joined
+    partial = {id_: error.change for id_, error in outcome.broken_off.items() if error.change is not None}
+    records = records_of({**outcome.done, **partial}, context, tried_again=will_be_tried_again(outcome, context))
+    push(context, XCOM_KEY, records)
+    return records
 
 
 def is_lasting(outcome: Outcome[Any]) -> bool:

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.arguments import flag, tag_names
-from airflow_provider_paperspace.operators.change_records import (
-    XCOM_KEY,
-    ChangeRecord,
-    record_of,
-    record_of_plan,
-    with_earlier_tries,
-)
+from airflow_provider_paperspace.operators.change_records import XCOM_KEY, ChangeRecord, record_of_plan, records_of
 from airflow_provider_paperspace.operators.expiry import names_that_expire
 from airflow_provider_paperspace.operators.for_projects import ProjectOperator
 from airflow_provider_paperspace.operators.outcomes import push
@@ -59,9 +53,8 @@ class ProjectTagsChangeOperator(ProjectOperator):
 
     def keep(self, values: Mapping[str, TagChange], context: Context, *, many: bool, tried_again: bool) -> None:
         """Push the records of what was changed as XCom ``change``: one, or one for each project id."""
-        records = {project_id: record_of(project_id, change, context) for project_id, change in values.items()}
-        self.records = with_earlier_tries(records, context, tried_again=tried_again)
-        push(context, XCOM_KEY, self.records if many else self.records[next(iter(records))])
+        self.records = records_of(values, context, tried_again=tried_again)
+        push(context, XCOM_KEY, self.records if many else self.records[next(iter(values))])
 
     def value_of(self, error: PaperspaceError) -> TagChange | None:
         """Give what was changed before the error."""

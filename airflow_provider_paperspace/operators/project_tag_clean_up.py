@@ -19,7 +19,7 @@ from airflow_provider_paperspace.api.clean_up import (
 from airflow_provider_paperspace.api.errors import NotFoundError
 from airflow_provider_paperspace.api.many import Outcome
 from airflow_provider_paperspace.api.policies import Policy, Wanted
-from airflow_provider_paperspace.arguments import flag, patterns, project_ids_of, whole_number
+from airflow_provider_paperspace.arguments import Patterns, flag, patterns, project_ids_of, whole_number
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.change_records import XCOM_KEY
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
-
-Patterns = str | Sequence[str]
 
 NO_PLAN: Final = ()
 """The default of ``plan``. None is not: it is what a plan comes to when the task that made it returned nothing."""

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_paperspace.api.conditions import TagCondition
 from airflow_provider_paperspace.api.errors import NotFoundError
 from airflow_provider_paperspace.api.matching import first_match
-from airflow_provider_paperspace.arguments import patterns
+from airflow_provider_paperspace.arguments import Patterns, patterns
 from airflow_provider_paperspace.links.paperspace import push_link
 from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.api.models import Project, ProjectJson
 
 log = logging.getLogger(__name__)
-
-Patterns = str | Sequence[str]
 
 
 class ListProjectsOperator(ManyProjectsOperator):
@@ -53,8 +52,9 @@ class ListProjectsOperator(ManyProjectsOperator):
     def execute(self, context: Context) -> list[ProjectJson]:
         """Read the projects, and the tags of those that the name lets through."""
         with self.open_hook() as hook:
-            names, tagged = patterns(self.name, "name"), patterns(self.tagged, "tagged")
-            untagged = patterns(self.untagged, "untagged")
+            names = patterns(self.name, "name")
+            tagged, untagged = patterns(self.tagged, "tagged"), patterns(self.untagged, "untagged")
+            conditions = (TagCondition(tagged, "all"), TagCondition(untagged, "none"))
             push_link(context, hook)
             living = [project for project in hook.iter_projects() if project.dt_deleted is None]
             chosen = [project for project in living if not names or first_match(project.name, names) is not None]
@@ -62,21 +62,17 @@ class ListProjectsOperator(ManyProjectsOperator):
 
                 async def passes(client: AsyncPaperspaceClient, project_id: str) -> bool:
                     try:
-                        there = [tag.name for tag in await client.list_project_tags(project_id)]
+                        there = await client.list_project_tags(project_id)
                     except NotFoundError:
                         log.info("Project %r was deleted while this task ran", project_id)
                         return False
-                    return _has_each(there, tagged) and not any(first_match(tag, untagged) for tag in there)
+                    return all(condition.look(there).is_met for condition in conditions)
 
                 outcome = self.run_for_projects(hook, [project.id for project in chosen], passes)
                 self.raise_for(outcome)
                 chosen = [project for project in chosen if outcome.done[project.id]]
         log.info("%d of %d projects%s", len(chosen), len(living), _listed(chosen))
         return [project.as_json() for project in chosen]
-
-
-def _has_each(there: Sequence[str], tagged: Sequence[str]) -> bool:
-    return all(any(first_match(tag, (pattern,)) for tag in there) for pattern in tagged)
 
 
 def _listed(projects: Sequence[Project]) -> str:

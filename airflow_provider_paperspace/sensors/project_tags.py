@@ -18,8 +18,8 @@ from airflow_provider_paperspace._compat import (
 )
 from airflow_provider_paperspace.api.conditions import Look, MatchMode, TagCondition, tag_condition
 from airflow_provider_paperspace.api.errors import PaperspaceError
-from airflow_provider_paperspace.arguments import project_id_of, tag_names, whole_number
-from airflow_provider_paperspace.hooks.opening import is_beyond_retry, open_hook
+from airflow_provider_paperspace.arguments import tag_names, whole_number
+from airflow_provider_paperspace.hooks.opening import find_project_id, is_beyond_retry, open_hook
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, push_link
 from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES, ProjectTagTrigger
 
@@ -148,17 +148,12 @@ class ProjectTagSensor(BaseSensorOperator):
     def _look(self, hook: PaperspaceHook, context: Context) -> Look:
         condition = self._condition()
         if self._resolved_id is None:
-            self._resolved_id = self._project_id(hook)
+            self._resolved_id = find_project_id(hook, self.project_id, self.project_name)
             push_link(context, hook, self._resolved_id)
         look = condition.look(hook.list_project_tags(self._resolved_id))
         found = ", ".join(repr(tag.name) for tag in look.matching) or "none"
         log.info("Project %r, waiting for %s: found %s", self._resolved_id, condition, found)
         return look
-
-    def _project_id(self, hook: PaperspaceHook) -> str:
-        if self.project_name is not None:
-            return hook.resolve_project_id(self.project_name)
-        return project_id_of(self.project_id)
 
     def _condition(self) -> TagCondition:
         return tag_condition(tag_names(self.tags), self.mode_of_match)

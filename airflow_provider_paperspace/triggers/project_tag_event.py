@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import AsyncIterator, Hashable, Sequence
 from datetime import UTC, datetime
@@ -187,7 +186,7 @@ class _Memory:
         except Exception as error:  # noqa: BLE001  # whatever it is, the watch goes on
             self._tell(error)
         else:
-            self._kept, self._warned = copy.deepcopy(seen), False
+            self._kept, self._warned = seen, False
 
     def _tell(self, error: Exception) -> None:
         project_id = self._trigger.project_id

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_paperspace.api import flows, retries, walks
+from airflow_provider_paperspace.api import flows, policies, retries, walks
 from airflow_provider_paperspace.api.answers import Flow
 from airflow_provider_paperspace.api.errors import (
     ConflictError,
@@ -35,11 +35,15 @@ def lost(at_s: float = 0.0) -> TransportError:
 
 
 def add(*names: str, max_attempts: int = 3) -> Flow[TagChange]:
-    return flows.add_project_tags("p", names, max_attempts=max_attempts)
+    return flows.converge_project_tags("p", policies.adding(names), max_attempts=max_attempts)
 
 
 def remove(*names: str, max_attempts: int = 3, **options: Any) -> Flow[TagChange]:
-    return flows.remove_project_tags("p", names, max_attempts=max_attempts, **options)
+    return flows.converge_project_tags("p", policies.removing(names, **options), max_attempts=max_attempts)
+
+
+def set_to(names: str | list[str], **options: Any) -> Flow[TagChange]:
+    return flows.converge_project_tags("p", policies.setting(names, **options), max_attempts=3)
 
 
 def methods(requests: list[Request]) -> list[str]:
@@ -295,7 +299,7 @@ class TestSetting:
     def test_the_one_tag_of_the_prefix_is_added_before_the_other_goes_and_the_rest_stays(self) -> None:
         there = page("gpu", "stage:training", "stag")
         change, requests = converse(
-            flows.set_project_tags("p", "stage:evaluated", within="stage:", max_attempts=3),
+            set_to("stage:evaluated", within="stage:"),
             *(there, answer(tag("stage:evaluated")), answer(tag("stage:training"))),
         )
         assert [request.action for request in requests] == [
@@ -309,24 +313,24 @@ class TestSetting:
         assert change.after == ("gpu", "stag", "stage:evaluated")
 
     def test_what_is_as_wanted_costs_the_read_alone(self) -> None:
-        flow = flows.set_project_tags("p", ["b", "a"], max_attempts=3)
+        flow = set_to(["b", "a"])
         change, requests = converse(flow, page("a", "b"))
         assert methods(requests) == ["GET"]
         assert [t.name for t in change.unchanged] == ["b", "a"]
         assert change.before == change.after == ("a", "b")
 
     def test_an_addition_that_is_refused_leaves_the_old_tag(self) -> None:
-        flow = flows.set_project_tags("p", "new", max_attempts=3)
+        flow = set_to("new")
         with pytest.raises(PermissionDeniedError):
             converse(flow, page("old"), refusal(403))
 
     def test_a_removal_that_is_refused_tells_what_was_added(self) -> None:
-        flow = flows.set_project_tags("p", "new", max_attempts=3)
+        flow = set_to("new")
         with pytest.raises(PermissionDeniedError, match="Before that, 'new' added well"):
             converse(flow, page("old"), answer(tag("new")), refusal(403))
 
     def test_the_tags_seen_after_a_lost_answer_are_what_is_told(self) -> None:
-        flow = flows.set_project_tags("p", "new", within="n", max_attempts=3)
+        flow = set_to("new", within="n")
         change, _ = converse(flow, page("old"), lost(), page("new", "theirs"))
         assert (change.before, change.after) == (("old",), ("new", "theirs"))
 

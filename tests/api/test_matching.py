@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_paperspace.api.matching import first_match, matching
+from airflow_provider_paperspace.api.matching import first_match
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,3 @@ def test_the_first_pattern_that_matches_is_given(name: str, patterns: list[str],
 @given(st.text())
 def test_every_name_matches_itself(name: str) -> None:
     assert first_match(name, [name]) == name
-
-
-def test_the_names_that_match_keep_their_order() -> None:
-    assert matching(["b1", "a", "b2"], iter(["b*", "c"])) == ["b1", "b2"]
