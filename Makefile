@@ -4,17 +4,46 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
-.PHONY: help demo test bench lint docs clean
+# The checks of `make test`, two at a time, the longest first.
+CHECKS := check-airflow-3 check-airflow-2 check-rest check-lowest
+# The same tests on the other Pythons of this machine.
+PYTHONS := check-python-3.12 check-python-3.13
+IN_PARALLEL := $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target
+
+.PHONY: help demo test test-pythons bench lint docs clean $(CHECKS) $(PYTHONS)
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 demo: .venv/demo/.ready ## run a DAG that tags a project of the local Paperspace (no account needed)
 	@.venv/demo/bin/python tests/demo.py
 
-test: $(TOOLS)/.ready ## run every check: lint, types, tests on both Airflow lines, package
-	@$(TOOLS)/bin/nox
+test: $(TOOLS)/.ready ## run every check: lint, types, tests on both Airflow lines, package, docs
+	@echo "Installing Airflow and the test tools..."
+	@$(TOOLS)/bin/nox --install-only -s tests lowest > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@echo "Running $(words $(CHECKS)) groups of checks, two at a time. The output of each follows when it ends."
+	@$(IN_PARALLEL) $(CHECKS)
+
+test-pythons: $(TOOLS)/.ready ## run the tests on Python 3.12 and 3.13 as well
+	@$(TOOLS)/bin/nox --install-only -s pythons > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@$(IN_PARALLEL) $(PYTHONS)
+
+# -R: the environments are installed already, one after the other, because two builds at once would disturb each other.
+check-airflow-3:
+	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')"
+
+check-airflow-2:
+	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')"
+
+check-lowest:
+	@$(TOOLS)/bin/nox -R -s lowest
+
+check-rest:
+	@$(TOOLS)/bin/nox -s lint types package docs
+
+$(PYTHONS): check-python-%:
+	@$(TOOLS)/bin/nox -R -s pythons-$*
 
 bench: .venv/bench/.ready ## measure requests, time, memory and import cost
 	@.venv/bench/bin/python -m tests.bench
@@ -25,7 +54,7 @@ lint: $(TOOLS)/.ready ## run ruff, the import contracts and mypy
 docs: $(TOOLS)/.ready ## build the documentation in docs/_build
 	@$(TOOLS)/bin/nox -s docs
 
-clean: ## remove all that was made here
+clean: ## remove everything that was made here
 	@rm -rf .venv .nox .demo .bench docs/_build dist build
 
 $(TOOLS)/.ready:
@@ -33,7 +62,7 @@ $(TOOLS)/.ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Set PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) lacks the venv module. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
+	  echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv." >&2; exit 1; }
 	@echo "Setting up the tools in .venv (once)..."
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check nox uv

@@ -1,15 +1,22 @@
-"""Everything that is checked, in environments made for it. ``make test`` runs all of it."""
+"""All checks, each in an environment made for it. ``make test`` runs them, two at a time."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
 
-AIRFLOWS = ["3.3.2", "2.11.2"]
+AIRFLOW_3, AIRFLOW_2 = AIRFLOWS = ("3.3.2", "2.11.2")
+OTHER_PYTHONS = ("3.12", "3.13")
 PACKAGE = "airflow_provider_paperspace"
+
+if shutil.which("pyenv"):  # its python3.12 runs only if that version is switched on
+    versions = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    os.environ["PYENV_VERSION"] = ":".join(line.strip() for line in versions.splitlines() if line.strip()[:2] == "3.")
 
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "uv"
@@ -20,7 +27,7 @@ nox.options.error_on_missing_interpreters = True
 @nox.session
 def lint(session: nox.Session) -> None:
     """Run ruff, and the import contracts."""
-    session.install("ruff", "import-linter", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.install("ruff", "import-linter", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-logo")
@@ -29,28 +36,43 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Run mypy --strict over the package."""
-    session.install("mypy", "types-requests", "pytest", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.install("mypy", "types-requests", "pytest", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     session.run("mypy", "--strict")
 
 
 @nox.session
 @nox.parametrize("airflow", AIRFLOWS)
 def tests(session: nox.Session, airflow: str) -> None:
-    """Run the tests, measure what they reach, and hold it to the mark."""
-    session.install(f"apache-airflow=={airflow}", "-e", ".[dev]")
+    """Run all tests on an Airflow line, and require a coverage."""
+    session.install(f"apache-airflow=={airflow}", "-e", ".[test]")
     data = Path(session.create_tmp()) / "coverage"
     session.run("coverage", "erase", f"--data-file={data}")
     session.run("coverage", "run", f"--data-file={data}", "-m", "pytest", "-q", *session.posargs)
     if not session.posargs:
         session.run("coverage", "combine", "-q", f"--data-file={data}")
-        session.run("coverage", "report", f"--data-file={data}", f"--include={PACKAGE}/api/*", "--fail-under=100")
+        core = f"--include={PACKAGE}/api/*,{PACKAGE}/rules/*"
+        session.run("coverage", "report", f"--data-file={data}", core, "--fail-under=100")
         session.run("coverage", "report", f"--data-file={data}", "--fail-under=95")
+
+
+@nox.session(python=OTHER_PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """Run all tests on the other Pythons, with Airflow 3.3."""
+    session.install(f"apache-airflow=={AIRFLOW_3}", "-e", ".[test]")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests of core, emulator and hook with the oldest versions that setup.cfg allows."""
+    session.install("--resolution", "lowest-direct", "-e", ".[test]")
+    session.run("pytest", "-q", *(session.posargs or ["tests/api", "tests/rules", "tests/emulator", "tests/hooks"]))
 
 
 @nox.session
 @nox.parametrize("airflow", AIRFLOWS)
 def package(session: nox.Session, airflow: str) -> None:
-    """Build the wheel, install it where the sources are not, and let Airflow list the provider."""
+    """Build the wheel, install it without the sources, and let Airflow list the provider."""
     session.install("build")
     out = Path(session.create_tmp()) / "dist"
     shutil.rmtree(out, ignore_errors=True)
@@ -71,7 +93,7 @@ def package(session: nox.Session, airflow: str) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
-    session.install("sphinx", "myst-parser", "furo", f"apache-airflow=={AIRFLOWS[0]}", "-e", ".[emulator]")
+    session.install("sphinx", "myst-parser", "furo", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     home = {"AIRFLOW_HOME": str(Path(session.create_tmp()).resolve() / "airflow")}
     session.run("sphinx-build", "-q", "-W", "-b", "html", "docs", "docs/_build", env=home)
     session.log("The documentation is in docs/_build/index.html.")

@@ -1,12 +1,12 @@
-"""What Airflow is told about the provider.
+"""The provider's description for Airflow.
 
-Literals only: Airflow loads this module at every start. The connection form stands here once; Airflow 3.2 and later
-read it here, and the hook hands the same table to the versions before that.
+Literals only: Airflow loads this module at every start. The connection form is defined here once: Airflow 3.2 and later
+read it here, and the hook passes the same table to the versions before that.
 """
 
 
 def get_provider_info() -> dict[str, object]:
-    """Give the provider's description in the form of Airflow's provider info schema."""
+    """Return the provider's description, in the form of Airflow's provider info schema."""
     return {
         "package-name": "airflow-provider-paperspace",
         "name": "Paperspace",
@@ -38,17 +38,17 @@ def get_provider_info() -> dict[str, object]:
                 "conn-fields": {
                     "timeout": {
                         "label": "Timeout",
-                        "description": "Seconds that one attempt may take. Default: 30.",
+                        "description": "Maximum seconds for one attempt. Default: 30.",
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                     "max_attempts": {
                         "label": "Attempts",
-                        "description": "How often a request is sent at most. Default: 5.",
+                        "description": "Maximum number of times a request is sent. Default: 5.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "console_url": {
                         "label": "Console URL",
-                        "description": "Where links lead. Default: https://console.paperspace.com.",
+                        "description": "Address of the Paperspace console, for links. Default: https://console.paperspace.com.",
                         "schema": {"type": ["string", "null"]},
                     },
                 },
@@ -69,7 +69,10 @@ def get_provider_info() -> dict[str, object]:
         "triggers": [
             {
                 "integration-name": "Paperspace",
-                "python-modules": ["airflow_provider_paperspace.triggers.project_tags"],
+                "python-modules": [
+                    "airflow_provider_paperspace.triggers.project_tags",
+                    "airflow_provider_paperspace.triggers.project_tag_events",
+                ],
             }
         ],
         "notifications": ["airflow_provider_paperspace.notifications.project_tags.ProjectTagNotifier"],
@@ -78,6 +81,8 @@ def get_provider_info() -> dict[str, object]:
             {
                 "integration-name": "Paperspace",
                 "python-modules": [
+                    "airflow_provider_paperspace.operators.clean_up",
+                    "airflow_provider_paperspace.operators.lease",
                     "airflow_provider_paperspace.operators.project_tags",
                     "airflow_provider_paperspace.operators.projects",
                 ],

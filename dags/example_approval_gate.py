@@ -1,7 +1,7 @@
-"""Wait for somebody to tag the project as approved, without holding a worker, and only then go to production.
+"""Wait for an approval of the project without holding a worker, then set its stage to production.
 
-The wait is over when the project has a tag such as ``approved:ada``; it fails after a day. Add the tag in the console,
-or by any other client of the API.
+The wait ends when the project has a tag such as ``approved:ada``, and fails after a day. Add the tag in the console, or
+with any other client of the API.
 """
 
 from __future__ import annotations

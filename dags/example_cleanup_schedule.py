@@ -1,7 +1,7 @@
-"""Take stale tags off every project of the team, once a day, with a limit on damage and a report.
+"""Remove stale tags from every project of the team once a day, with a limit and a report.
 
-Tags such as ``gpu-demo@2026-12-01`` go after their day, and ``stale:*`` go at once; what begins with ``keep`` stays.
-Run it by hand with ``dry_run`` to see the plan alone.
+Tags such as ``gpu-demo@2026-12-01`` are removed after their day, ``stale:*`` at once. Tags that start with ``keep``
+stay. Trigger it with the param ``dry_run`` to see the plan only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task  # on Airflow 3: airflow.sdk
 
-from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 
 with DAG(
     dag_id="example_cleanup_schedule",
@@ -38,7 +38,7 @@ with DAG(
     @task
     def report(result: dict[str, Any]) -> str:
         text = f"{len(result['removed'])} of {len(result['planned'])} stale tags removed"
-        text += f", {len(result['unreadable'])} dates to look at, of {result['projects']} projects"
+        text += f" from {result['projects']} projects; {len(result['unreadable'])} tags with an unreadable date"
         print(text)
         return text
 

@@ -1,7 +1,7 @@
-"""Tag a Paperspace project at the stages of a pipeline: training, evaluated, production, and failed on failure.
+"""Tag a Paperspace project at each stage of a pipeline: training, evaluated, production, or failed.
 
-The tag moves along with the work, so anyone who looks at the project sees how far it is. Every write may be repeated:
-retry or clear any task, and the tags end as they should.
+The tag moves with the work, so everyone who opens the project sees its stage. Every write is safe to repeat: after a
+retry or a clear of any task, the tags end up the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Let a tag say at which one stage each project is, and another that a run is at work on it.
+"""Keep exactly one stage tag per project, and another tag while a run uses the project.
 
-Setting ``stage:evaluated`` takes ``stage:training`` off and touches no other tag. When a stage fails, the project goes
-back to the stage that it came from. While the run is at work the project carries ``in-use``, however it ends.
+Setting ``stage:evaluated`` removes ``stage:training`` and touches no other tag. If a stage fails, the project returns
+to its previous stage. While the run is active the project has a tag ``in-use:...``, which is removed however it ends.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task  # on Airflow 3: airflow.sdk
 
-from airflow_provider_paperspace.operators.project_tags import (
-    ProjectTagLease,
-    SetProjectTagsOperator,
-    UndoProjectTagChangeOperator,
-)
+from airflow_provider_paperspace.operators.lease import ProjectTagLease
+from airflow_provider_paperspace.operators.project_tags import SetProjectTagsOperator, UndoProjectTagChangeOperator
 
 with DAG(
     dag_id="example_stage_board",
@@ -54,6 +51,6 @@ with DAG(
     # [END howto_operator_project_tag_lease]
 
     # [START howto_operator_undo_project_tag_change]
-    back = UndoProjectTagChangeOperator(task_id="back", change=training.output["change"], trigger_rule="one_failed")
-    evaluated >> back
+    undo = UndoProjectTagChangeOperator(task_id="undo", change=training.output["change"], trigger_rule="one_failed")
+    evaluated >> undo
     # [END howto_operator_undo_project_tag_change]

@@ -1,4 +1,4 @@
-"""Take stale tags off several Paperspace projects every night: list, choose, remove, one mapped task per project."""
+"""Remove stale tags from several Paperspace projects every night: list, choose, remove, one mapped task per project."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with DAG(
 
     @task
     def choose(project_ids: Sequence[str], tags: Sequence[Any], **context: Any) -> list[dict[str, Any]]:
-        """Pair each project with its stale tags; projects without any are left out."""
+        """Pair each project with its stale tags, and leave out projects without any."""
         prefix = context["params"]["stale_prefix"]
         stale = [[tag for tag in of_project if tag["name"].startswith(prefix)] for of_project in tags]
         return [{"project_id": id_, "tags": of_id} for id_, of_id in zip(project_ids, stale, strict=True) if of_id]

@@ -1,7 +1,7 @@
-"""Start a run whenever a project gets the tag ``ready``: event-driven scheduling, on Airflow 3.0 or later.
+"""Start a run when a project gets the tag ``ready``: event-driven scheduling, on Airflow 3.0 or later.
 
-The triggerer polls the project; a run starts within one poll of the tag's appearance, once for each. On Airflow 2 this
-file holds no DAG.
+The triggerer polls the project. One run starts each time the tag appears, within one poll. On Airflow 2 this file
+contains no DAG.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ except ImportError:
 
 if AssetWatcher is not None:
     # [START howto_trigger_project_tag_event]
-    from airflow_provider_paperspace.triggers.project_tags import ProjectTagEventTrigger
+    from airflow_provider_paperspace.triggers.project_tag_events import ProjectTagEventTrigger
 
     trigger = ProjectTagEventTrigger(project_id="prmximcci", tags="ready", poke_interval=30)
     ready = Asset("paperspace-project-ready", watchers=[AssetWatcher(name="ready", trigger=trigger)])
@@ -36,10 +36,10 @@ if AssetWatcher is not None:
 
         @task
         def train(triggering_asset_events: Any = None) -> list[str]:
-            """Read which tags started this run; one run may stand for several events that came close together."""
+            """Return the tags that started this run; several events close together may start one run."""
             events = [event for of_asset in (triggering_asset_events or {}).values() for event in of_asset]
             return [event.extra["payload"]["tag"]["name"] for event in events]
 
-        taken = RemoveProjectTagOperator(task_id="taken", project_id="prmximcci", tags="ready")
-        train() >> taken
+        untag = RemoveProjectTagOperator(task_id="untag", project_id="prmximcci", tags="ready")
+        train() >> untag
     # [END howto_trigger_project_tag_event]

@@ -1,4 +1,4 @@
-"""Tag the project when a task fails or the run ends, by callbacks: no tasks of their own, no trigger rules."""
+"""Tag the project with callbacks when a task fails or the run succeeds, without extra tasks or trigger rules."""
 
 from __future__ import annotations
 

@@ -1,26 +1,37 @@
-"""The two clients behind one blocking face, so that each scenario runs through both."""
+"""Both clients behind one blocking interface, so that each scenario runs through both."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from airflow_provider_paperspace.api._messages import Flow
 from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
-from airflow_provider_paperspace.api.models import Project, Session, Tag
+from airflow_provider_paperspace.api.client import PaperspaceClient
+from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.settings import ClientSettings
-from airflow_provider_paperspace.api.sync_client import PaperspaceClient
+
+T = TypeVar("T")
 
 
 class Client:
-    """Calls one client's operations. ``slept`` holds the seconds that it would have waited."""
+    """Calls the methods of one client.
+
+    ``slept`` holds the seconds that it would have waited; it never sleeps.
+    """
 
     def __init__(self, settings: ClientSettings, *, on_sleep: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self.slept: list[float] = []
         self._on_sleep = on_sleep
         self._real = self._open()
+
+    def run(self, flow: Flow[T]) -> T:
+        result: T = self._call("run", flow)
+        return result
 
     def add(self, project_id: Any, names: Any) -> list[str]:
         return names_of(self._call("add_project_tags", project_id, names))
@@ -29,9 +40,13 @@ class Client:
         return names_of(self._call("remove_project_tags", project_id, names, **options))
 
     def set(self, project_id: Any, names: Any, **options: Any) -> tuple[list[str], list[str]]:
-        """Give the names that were added, and those that were removed."""
+        """Return the names that were added, and those that were removed."""
         change = self._call("set_project_tags", project_id, names, **options)
         return names_of(change.added), names_of(change.removed)
+
+    def converge(self, project_id: Any, policy: Policy, change: TagChange | None = None) -> TagChange:
+        result: TagChange = self._call("converge_project_tags", project_id, policy, change)
+        return result
 
     def list(self, project_id: Any, **options: Any) -> list[str]:
         return names_of(self._call("list_project_tags", project_id, **options))
@@ -97,7 +112,11 @@ class AsyncClient(Client):
             # Time passes by sleeping alone: a pause of all requests is over once it was slept.
             return AsyncPaperspaceClient(self.settings, sleep=sleep, clock=lambda: sum(self.slept))
 
-        return self._runner.run(open_client())
+        try:
+            return self._runner.run(open_client())
+        except BaseException:
+            self._runner.close()
+            raise
 
     def _call(self, name: str, *args: Any, **options: Any) -> Any:
         return self._runner.run(getattr(self._real, name)(*args, **options))

@@ -1,34 +1,96 @@
-"""Plays the service to a flow: no sockets, no mocks, only requests and responses."""
+"""Plays the service to a flow: no sockets, no mocks, only requests and responses.
+
+>>> converse(add("a"), page(), lost(), page("a"))
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
-from airflow_provider_paperspace.api.answers import Flow
-from airflow_provider_paperspace.api.errors import TransportError
-from airflow_provider_paperspace.api.messages import Request, Response
+from airflow_provider_paperspace.api._messages import Flow, Request, Response
+from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
 
 T = TypeVar("T")
 
+Answer = Response | TransportError
+"""What a client hands to a flow: a response, or the error that says why there is none."""
 
-def converse(flow: Flow[T], *answers: Response | TransportError) -> tuple[T, list[Request]]:
-    """Send the answers in turn; give the flow's result and its requests. Every answer must be asked for."""
+
+def converse(flow: Flow[T], *answers: Answer, max_attempts: int = 3) -> tuple[T, list[Request]]:
+    """Send the answers in turn; return the flow's result and its requests. Every answer must be asked for.
+
+    :param max_attempts: what the client stamps on each answer.
+    """
     requests: list[Request] = []
     left = list(answers)
     try:
         request = next(flow)
         while True:
             requests.append(request)
+            assert left, f"the flow sent {request.method} {request.target} after the last answer"
             answer = left.pop(0)
-            request = flow.throw(answer) if isinstance(answer, TransportError) else flow.send(answer)
+            if isinstance(answer, TransportError):
+                error = deepcopy(answer)  # flows add notes to it
+                error.max_attempts = max_attempts
+                request = flow.throw(error)
+            else:
+                request = flow.send(replace(answer, max_attempts=max_attempts))
     except StopIteration as stop:
         assert not left, f"the flow ended before {left}"
         return stop.value, requests
+    except PaperspaceError:
+        assert not left, f"the flow raised before {left}"
+        raise
+
+
+def play(flow: Flow[T], service: Callable[[Request], Response]) -> T:
+    """Answer each request by a function; return the flow's result."""
+    try:
+        request = next(flow)
+        while True:
+            request = flow.send(service(request))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+class TagStore:
+    """The tags of one project, which answers requests as the service does. Two tags fit on a page."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = list(names)
+        self.writes: list[tuple[str, str]] = []
+
+    def __call__(self, request: Request) -> Response:
+        query = parse_qs(
+            urlsplit(request.target).query, keep_blank_values=True, strict_parsing=bool(request.body is None)
+        )
+        if request.method == "GET":
+            start = int(query.get("after", ["0"])[0])
+            return page(
+                *self.names[start : start + 2], next_page=str(start + 2) if start + 2 < len(self.names) else None
+            )
+        name = json.loads(request.body)["name"] if request.body is not None else query["name"][0]
+        self.writes.append((request.method, name))
+        if request.method == "POST":
+            self.names.append(name)
+        else:
+            self.names.remove(name)
+        return answer(tag(name))
 
 
 def answer(value: Any, status: int = 200, **more: Any) -> Response:
     return Response(status, {}, json.dumps(value).encode(), **more)
+
+
+def lost(at_s: float = 0.0) -> TransportError:
+    """Return the error for an answer that was lost on its way."""
+    return TransportError("reset", subject="Project 'p'", action="write", at_s=at_s)
 
 
 def tag(name: str, number: int = 1, dt_created: str = "2026-03-02T09:15:00.000Z") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``make demo``: Airflow runs a DAG against the local Paperspace, and plain HTTP shows the tags before and after."""
+"""``make demo``: run a DAG against the local Paperspace, and show the tags before and after, read by plain HTTP."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DAG_ID, PROJECT_ID, API_KEY = "example_pipeline_stages", "prmximcci", "demo-key"
 
 def main() -> int:
     try:
-        import airflow_provider_paperspace.emulator.server  # noqa: F401  # to tell what is missing in a clear word
+        import airflow_provider_paperspace.emulator.server  # noqa: F401  # fails early if the extra is not installed
     except ModuleNotFoundError as error:
-        print(f"No module {error.name!r} in {sys.executable}. Run this by `make demo`, which installs all it needs.")
+        print(f"No module {error.name!r} in {sys.executable}. Run `make demo`, which installs what the demo needs.")
         return 1
     HOME.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "airflow_provider_paperspace.emulator", "--port", "0", "--api-key", API_KEY]
@@ -28,7 +28,7 @@ def main() -> int:
         assert server.stdout is not None
         greeting = server.stdout.readline().split()
         if len(greeting) < 4:
-            print("The local Paperspace did not start; its own words stand above.")
+            print("The local Paperspace did not start; see its output above.")
             return 1
         url = greeting[3]
         threading.Thread(target=server.stdout.read, daemon=True).start()
@@ -49,7 +49,7 @@ def demonstrate(url: str) -> int:
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW_CONN_PAPERSPACE_DEFAULT": f"paperspace://:{API_KEY}@{url.replace(':', '%3A').replace('/', '%2F')}",
     }
-    print("Making Airflow's database in .demo ...")
+    print("Creating Airflow's database in .demo ...")
     if not run(environment, "db", "migrate"):
         return 1
     print(f"airflow dags test {DAG_ID} ...\n")
@@ -63,7 +63,7 @@ def demonstrate(url: str) -> int:
 
 
 def run(environment: dict[str, str], *arguments: str, show: str = "") -> bool:
-    """Run Airflow's command line, show the lines about projects, and all of them only if it fails."""
+    """Run Airflow's command line; show the lines that contain ``show``, and the end of the log if it fails."""
     log = HOME / f"{arguments[0]}.log"
     command = [sys.executable, "-m", "airflow", *arguments]
     with (
@@ -80,7 +80,7 @@ def run(environment: dict[str, str], *arguments: str, show: str = "") -> bool:
     text = log.read_text()
     if process.returncode or "state=failed" in text or "state:failed" in text:
         print(
-            f"{text[-5_000:]}\nairflow {' '.join(arguments)} failed; the whole log is in {log.relative_to(REPOSITORY)}."
+            f"{text[-5_000:]}\nairflow {' '.join(arguments)} failed; the full log is in {log.relative_to(REPOSITORY)}."
         )
         return False
     return True

@@ -7,14 +7,22 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+HANG = b"<hang>"
+"""Falls silent until the test ends."""
+
+DRIP = b"<drip>"
+"""``DRIP + bytes`` sends these bytes again and again until the test ends."""
+
+TUNNEL = b"<tunnel>"
+"""``TUNNEL + port`` passes everything on to this port, as a proxy does after ``CONNECT``."""
 
 
 class RawServer:
-    """Each connection's request head is kept in ``heads``, and answered with ``answer``, chunk by chunk.
+    """Keeps what it receives in ``heads`` and answers each connection with ``answer``, chunk by chunk.
 
-    :param answer: the bytes, an HTTP answer with its head.
-        ``HANG`` among them makes it fall silent, ``DRIP + bytes`` makes it send these bytes without end.
+    :param answer: the bytes of an HTTP answer with its head; ``HANG``, ``DRIP`` and ``TUNNEL`` among them.
     """
 
     def __init__(self, answer: Iterable[bytes], tls: ssl.SSLContext | None = None) -> None:
@@ -43,15 +51,27 @@ class RawServer:
     def _say(self, connection: socket.socket, chunk: bytes) -> None:
         if chunk == HANG:
             self.finish.wait(30)
+        elif chunk.startswith(TUNNEL):
+            self._tunnel(connection, int(chunk.removeprefix(TUNNEL)))
         elif chunk.startswith(DRIP):
             while not self.finish.wait(0.05):
                 connection.sendall(chunk.removeprefix(DRIP))
         else:
             connection.sendall(chunk)
 
+    def _tunnel(self, connection: socket.socket, port: int) -> None:
+        def pass_on(source: socket.socket, sink: socket.socket, seen: list[bytes]) -> None:
+            with suppress(OSError):
+                while data := source.recv(65_536):
+                    seen.append(data)
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
 
-HANG = b"<hang>"
-DRIP = b"<drip>"
+        with socket.create_connection(("127.0.0.1", port)) as target:
+            upwards = threading.Thread(target=pass_on, args=(connection, target, self.heads))
+            upwards.start()
+            pass_on(target, connection, [])
+            upwards.join(timeout=30)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""What the documentation says is what the code does."""
+"""The documentation matches the code."""
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import re
@@ -12,26 +13,31 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_paperspace import __main__ as command_line
-from airflow_provider_paperspace import __version__
-from airflow_provider_paperspace.api import protocol, retries, walks
-from airflow_provider_paperspace.api.many import DEFAULT_MAX_CONCURRENCY, GRACE_S
+from airflow_provider_paperspace import __version__, api, protocol
+from airflow_provider_paperspace.api import _pages, _rate_limit, _retries, errors
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from airflow_provider_paperspace.emulator.__main__ import _parser as emulator_parser
 from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
-from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
-from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES, LAST_LOOK_S
-from airflow_provider_paperspace.triggers.watch import SLOWEST
+from airflow_provider_paperspace.links.paperspace import LINK_TIMEOUT_S
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, GRACE_PERIOD_S
+from airflow_provider_paperspace.triggers._polling import MAX_SLOWDOWN
+from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, LAST_POLL_TIMEOUT_S
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 
+PACKAGE = REPOSITORY / "airflow_provider_paperspace"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
 def text_of(name: str) -> str:
     return (REPOSITORY / name).read_text()
+
+
+def in_one_line(name: str) -> str:
+    return " ".join(text_of(name).split())
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -43,7 +49,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def table(page: str, header: str) -> list[list[str]]:
-    """Give the cells of the table whose header line begins so."""
+    """Return the cells of the table whose header line starts like this."""
     lines = text_of(page).partition(f"| {header}")[2].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -66,7 +72,7 @@ def test_every_python_snippet_runs(
             test(**{argument: fixtures[argument] for argument in inspect.signature(test).parameters})  # type: ignore[operator]
 
 
-def test_every_command_that_a_page_shows_is_one() -> None:
+def test_every_command_on_a_page_exists() -> None:
     makefile = text_of("Makefile")
     commands = [
         line.removeprefix("$ ") for _, code in blocks("console") for line in code.splitlines() if line[:2] == "$ "
@@ -96,15 +102,15 @@ def test_every_relative_link_leads_to_a_file() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_readme_is_one_screen() -> None:
+def test_the_readme_fits_on_one_screen() -> None:
     assert len(text_of("README.md").splitlines()) <= 50
 
 
-def test_the_changelog_begins_with_this_version() -> None:
+def test_the_changelog_starts_with_this_version() -> None:
     assert re.search(r"^## (\S+)", text_of("CHANGELOG.md"), re.MULTILINE).group(1) == __version__  # type: ignore[union-attr]
 
 
-def test_the_check_prints_what_the_page_shows(
+def test_the_check_prints_what_its_page_shows(
     server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -118,7 +124,7 @@ def test_the_check_prints_what_the_page_shows(
     assert shown.replace("8787/v1" + " " * len(port), f"{port}/v1" + " " * 4).strip() in printed
 
 
-def test_the_connection_page_tells_the_defaults() -> None:
+def test_the_connection_page_lists_the_defaults() -> None:
     rows = {cells[1].strip("`"): cells[2].strip("`") for cells in table("docs/connection.md", "setting | where")}
     assert rows == {
         "Password": "none: it must be set",
@@ -130,13 +136,13 @@ def test_the_connection_page_tells_the_defaults() -> None:
 
 
 @pytest.mark.parametrize("line", [code for _, code in blocks("bash")])
-def test_the_ways_to_write_a_connection_down_are_read(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hook_reads_the_connections_of_the_page(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
     for assignment in line.splitlines():
         name, _, value = shlex.split(assignment)[1].partition("=")
         monkeypatch.setenv(name, value)
-        settings = PaperspaceHook().read_settings().client
+        settings = PaperspaceHook().settings.client
         assert (settings.api_key, settings.timeout_s) == ("YOUR_KEY", 10.0)
 
 
@@ -149,23 +155,79 @@ def test_the_emulator_page_lists_every_switch_and_fault() -> None:
     assert sorted(faults) == sorted(KINDS)
 
 
-def test_the_seed_that_the_page_shows_is_one() -> None:
+def test_the_seed_on_the_emulator_page_is_valid() -> None:
     (seed,) = [code for name, code in blocks("json") if name.startswith("emulator")]
     assert Paperspace(json.loads(seed)).tag_names("prmximcci") == ["old", "gpu"]
 
 
-def test_the_guide_tells_which_answers_fail_at_once_and_which_limits_hold() -> None:
+def test_the_guide_lists_the_permanent_statuses() -> None:
     (at_once, later, _) = table("docs/guide.md", "what | the task")
-    assert set(map(int, re.findall(r"\d{3}", at_once[0]))) == BEYOND_RETRY
-    assert not set(map(int, re.findall(r"\d{3}", later[0]))) & BEYOND_RETRY
-    guide, design = text_of("docs/guide.md"), " ".join(text_of("docs/design.md").split())
-    assert "retried where repeating is safe, on 408, 429, 500, 502, 503, 504 and" in " ".join(guide.split())
-    assert {s for s in range(400, 600) if retries.verdict("GET", s) == "retry"} == {408, 429, 500, 502, 503, 504}
-    assert f"up to {retries.RETRY_AFTER_CAP_S:.0f} seconds" in guide
+    assert set(map(int, re.findall(r"\d{3}", at_once[0]))) == errors._PERMANENT_STATUSES
+    assert not set(map(int, re.findall(r"\d{3}", later[0]))) & errors._PERMANENT_STATUSES
+    assert "retried where repeating is safe, on 408, 429, 500, 502, 503, 504 and" in in_one_line("docs/guide.md")
+    assert {s for s in range(400, 600) if _retries.verdict("GET", s) == "retry"} == {408, 429, 500, 502, 503, 504}
+
+
+def test_the_guide_states_the_limits_of_the_code() -> None:
+    guide = in_one_line("docs/guide.md")
+    assert f"up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in guide
     assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in guide
-    assert (SLOWEST, GRACE_S) == (8, 2.0), "the pages say an eighth, and two seconds"
-    assert f"may take up to {LAST_LOOK_S:.0f} seconds" in guide
-    assert f"`max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} unless you say otherwise)" in guide
-    assert f"min({retries.BACKOFF_CAP_S:.0f}, {retries.BACKOFF_INITIAL_S:g} * 2 ** n)" in design
-    assert f"later than {retries.MAX_TOTAL_S:.0f} seconds" in design
-    assert f"the last {walks.REMEMBERED:,} names" in design
+    assert MAX_SLOWDOWN == 8
+    assert "polled less often, down to an eighth" in guide
+    assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in guide
+    assert f"Up to `max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} by default)" in guide
+    assert LINK_TIMEOUT_S == 5.0
+    assert "one request of at most five seconds" in guide
+
+
+def test_the_design_states_the_numbers_of_the_code() -> None:
+    design = in_one_line("docs/design.md")
+    assert f"min({_retries.MAX_BACKOFF_S:.0f}, {_retries.INITIAL_BACKOFF_S:g} * 2 ** n)" in design
+    assert f"later than {_retries.MAX_TOTAL_S:.0f} seconds" in design
+    assert f"`Retry-After` asks for, up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in design
+    assert f"the last {_pages.REMEMBERED_KEYS:,} keys" in design
+    assert GRACE_PERIOD_S == 2.0
+    assert "gives in-flight requests two seconds" in design
+    assert (_rate_limit.DECREASE, _rate_limit.GROWTH_PER_S) == (0.9, 0.005)
+    assert "nine tenths" in design
+    assert "half a percent per second" in design
+
+
+def test_the_tree_in_the_design_lists_every_module() -> None:
+    tree = text_of("docs/design.md").partition("## The tree")[2].partition("```text\n")[2].partition("```")[0]
+    listed, folder = [], ""
+    for line in tree.splitlines()[1:]:
+        name = line.split()[0]
+        if line.startswith("    "):
+            listed.append(folder + name)
+        elif name.endswith("/"):
+            folder = name
+        else:
+            listed.append(name)
+    modules = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(listed) == sorted(modules)
+
+
+def test_the_design_names_only_code_that_exists() -> None:
+    """Names in the table that tells where to find what."""
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    rows = table("docs/design.md", "question | answer")
+    assert len(rows) > 8
+    for question, answer in rows:
+        for name in re.findall(r"`([^`]+)`", answer):
+            if name.endswith(".py"):
+                assert list(PACKAGE.rglob(name)), f"{question} {name}"
+            else:
+                assert re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", source), f"{question} {name}"
+
+
+def test_the_reference_lists_every_public_module_and_name() -> None:
+    reference = text_of("docs/reference.md")
+    documented = re.findall(r"automodule:: airflow_provider_paperspace\.(\S+)", reference)
+    for name in documented:
+        assert importlib.util.find_spec(f"airflow_provider_paperspace.{name}"), name
+    folders = ("api", "hooks", "links", "notifications", "operators", "rules", "sensors", "triggers")
+    modules = [path for folder in folders for path in (PACKAGE / folder).glob("*.py") if not path.stem.startswith("_")]
+    assert {f"{path.parent.name}.{path.stem}" for path in modules} <= set(documented)
+    public_modules = {f"api.{module}" for module in api._NAMES_BY_MODULE}
+    assert public_modules <= set(documented)

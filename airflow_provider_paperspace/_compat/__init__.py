@@ -1,4 +1,4 @@
-"""The only door to Airflow, and to the differences between its versions."""
+"""All imports from Airflow, and the differences between its versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseHook,
-    BaseNotifier,
     BaseOperator,
     BaseOperatorLink,
     BaseSensorOperator,
@@ -22,6 +21,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
     mask_secret,
 )
+
+try:
+    from airflow.providers.common.compat.sdk import BaseNotifier
+except ImportError:  # Airflow 3.0.0 looks for it in a module that does not exist
+    from airflow.sdk.bases.notifier import BaseNotifier
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey

@@ -1,50 +1,64 @@
-"""The asynchronous client: runs the flows over httpx, for triggers and for many projects at once."""
+"""The asynchronous client: runs flows over aiohttp, for triggers and for many projects at once."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextvars import ContextVar
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
-import anyio
-import httpx
+import aiohttp
+import certifi
 from tenacity import AsyncRetrying
+from yarl import URL
 
-from airflow_provider_paperspace.api import flows, policies, retries, walks
-from airflow_provider_paperspace.api.answers import Flow
-from airflow_provider_paperspace.api.errors import PaperspaceError, StoppedError, TransportError
-from airflow_provider_paperspace.api.exchange import Exchange, common_headers, content_headers
-from airflow_provider_paperspace.api.lanes import WIDTH, Lanes
-from airflow_provider_paperspace.api.messages import Request, Response, check_tag_names
+from airflow_provider_paperspace.api import policies, project_tags, projects
+from airflow_provider_paperspace.api._checks import check_tag_names
+from airflow_provider_paperspace.api._messages import Flow, Request, Response
+from airflow_provider_paperspace.api._pages import Pager
+from airflow_provider_paperspace.api._rate_limit import RateLimiter
+from airflow_provider_paperspace.api._transport import (
+    COMMON_HEADERS,
+    Exchange,
+    content_headers,
+    pause_before,
+    retry_options,
+    settled,
+    should_retry,
+    user_ca_bundle,
+)
+from airflow_provider_paperspace.api.errors import (
+    InvalidArgumentError,
+    PaperspaceError,
+    StoppedError,
+    TransportError,
+)
 from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
-from airflow_provider_paperspace.api.pace import Pace
 from airflow_provider_paperspace.api.policies import Policy
-from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
-from airflow_provider_paperspace.api.settings import ClientSettings, ca_bundle
-
-log = logging.getLogger(__name__)
+from airflow_provider_paperspace.api.settings import ClientSettings
+from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 
 T = TypeVar("T")
 
+_KEEP_ALIVE_S = 30.0
+
 
 class AsyncPaperspaceClient:
-    """The Paperspace API for an event loop: :class:`PaperspaceClient`'s methods, to be awaited.
+    """The Paperspace API for an event loop: the methods of :class:`PaperspaceClient`, to be awaited.
 
-    Requests that run at the same time share one :class:`~airflow_provider_paperspace.api.pace.Pace`: a 429 to one of
-    them holds all of them up.
+    Create it in a running event loop, and close it, best with ``async with``. Requests that run at the same time share
+    one rate limiter: a 429 to one of them pauses all of them.
 
-    :param settings: the key, and how to reach the service.
-    :param sleep: waits so many seconds between attempts.
-    :param clock: tells the seconds of a monotonic clock.
+    :param settings: the API key, and how to reach the service.
+    :param sleep: waits this many seconds between attempts.
+    :param clock: returns the seconds of a monotonic clock.
+    :raises InvalidArgumentError: the environment sets a proxy or CA certificates that cannot be used.
     """
 
     def __init__(
@@ -57,83 +71,13 @@ class AsyncPaperspaceClient:
         self.settings = settings
         self._sleep = sleep
         self._clock = clock
-        self._pace = Pace()
+        self._rate_limiter = RateLimiter()
         self._stopped = asyncio.Event()
-        self._lanes = Lanes(lambda: _new_http_client(settings))
+        self._proxy = _environment_proxy(settings)
+        self._session = _new_session(settings)
 
-    def iter_project_tags(
-        self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
-    ) -> AsyncIterator[Tag]:
-        """Iterate over a project's tags with a page in memory at a time."""
-        return self._iterate(walks.walk_project_tags(project_id, order=order, page_size=page_size))
-
-    async def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
-        """List a project's tags, each name once."""
-        return await self._run(flows.list_project_tags(project_id, order=order))
-
-    async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Put one or many tags on a project; give the tags now there, in the order asked."""
-        asked = check_tag_names(names)
-        return (await self.converge_project_tags(project_id, policies.adding(asked))).present(asked)
-
-    async def remove_project_tags(
-        self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True
-    ) -> list[Tag]:
-        """Take one or many tags off a project; give those that were taken off."""
-        policy = policies.removing(names, missing_ok=missing_ok)
-        return list((await self.converge_project_tags(project_id, policy)).removed)
-
-    async def set_project_tags(
-        self, project_id: str, names: str | Iterable[str], *, within: str | None = None
-    ) -> TagChange:
-        """Let a project have exactly these tags among those that begin with ``within``; others stay."""
-        return await self.converge_project_tags(project_id, policies.setting(names, within=within))
-
-    async def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
-        """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
-        flow = flows.converge_project_tags(project_id, policy, max_attempts=self.settings.max_attempts)
-        change = await self._run(flow)
-        log.info("Project %r: %s", project_id, change)
-        return change
-
-    def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> AsyncIterator[Project]:
-        """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
-        return self._iterate(walks.walk_projects(order=order, page_size=page_size))
-
-    async def get_project(self, project_id: str) -> Project:
-        """Read one project."""
-        return await self._run(flows.read_project(project_id))
-
-    async def resolve_project_id(self, name: str) -> str:
-        """Find the id of the one project with exactly this name."""
-        return await self._run(flows.resolve_project_id(name))
-
-    async def get_session(self) -> Session | None:
-        """Read who the key belongs to; None when the service does not accept the key."""
-        return await self._run(flows.read_session())
-
-    def stop(self) -> None:
-        """Send no further request, and end every wait: what is under way raises StoppedError at its next step."""
-        self._stopped.set()
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._lanes.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def _iterate(self, walk: walks.Walk[T]) -> AsyncIterator[T]:
-        while walk.has_more:
-            for item in await self._run(walk.next_new_items()):
-                yield item
-
-    async def _run(self, flow: Flow[T]) -> T:
+    async def run(self, flow: Flow[T]) -> T:
+        """Run a flow to its end: send each request that it yields, and return its result."""
         try:
             request = next(flow)
             while True:
@@ -148,46 +92,131 @@ class AsyncPaperspaceClient:
             return result
         except PaperspaceError as error:
             error.connection = self.settings.name
-            error.without(self.settings.api_key)
+            error.redact(self.settings.api_key)
             raise
 
+    def iter_project_tags(
+        self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
+    ) -> AsyncIterator[Tag]:
+        """Iterate over a project's tags, with one page in memory at a time."""
+        return self._iterate(project_tags.page_project_tags(project_id, order=order, page_size=page_size))
+
+    async def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
+        """Return all tags of a project, each name once."""
+        return await self.run(project_tags.list_project_tags(project_id, order=order))
+
+    async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
+        """Add one or many tags to a project; return the tags that are now there, in the given order."""
+        names = check_tag_names(names)
+        return (await self.converge_project_tags(project_id, policies.adding(names))).present(names)
+
+    async def remove_project_tags(
+        self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True
+    ) -> list[Tag]:
+        """Remove one or many tags from a project; return the tags that were removed."""
+        policy = policies.removing(names, missing_ok=missing_ok)
+        return (await self.converge_project_tags(project_id, policy)).removed
+
+    async def set_project_tags(
+        self, project_id: str, names: str | Iterable[str], *, within: str | None = None
+    ) -> TagChange:
+        """Make these the only tags among those that start with ``within``; all others stay."""
+        return await self.converge_project_tags(project_id, policies.setting(names, within=within))
+
+    async def converge_project_tags(
+        self, project_id: str, policy: Policy, change: TagChange | None = None
+    ) -> TagChange:
+        """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
+        return await self.run(project_tags.converge_project_tags(project_id, policy, change))
+
+    def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> AsyncIterator[Project]:
+        """Iterate over the team's projects, deleted ones included, with one page in memory at a time."""
+        return self._iterate(projects.page_projects(order=order, page_size=page_size))
+
+    async def get_project(self, project_id: str) -> Project:
+        """Return one project."""
+        return await self.run(projects.get_project(project_id))
+
+    async def resolve_project_id(self, name: str) -> str:
+        """Return the id of the one project with exactly this name; deleted projects do not count."""
+        return await self.run(projects.resolve_project_id(name))
+
+    async def get_session(self) -> Session | None:
+        """Return who the API key belongs to; None when the service does not accept the key."""
+        return await self.run(projects.get_session())
+
+    def stop(self) -> None:
+        """Send no further request and end every wait: running calls raise StoppedError at their next step."""
+        self._stopped.set()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _iterate(self, pager: Pager[T]) -> AsyncIterator[T]:
+        while pager.has_more:
+            for item in await self.run(pager.next_new_items()):
+                yield item
+
     async def _send(self, request: Request) -> Response:
+        sent_at_s = 0.0
+
+        async def attempt() -> Response | TransportError:
+            nonlocal sent_at_s
+            sent_at_s = await self._wait_for_start(request)
+            self._check_not_stopped(request)
+            outcome = await self._send_once(request)
+            if isinstance(outcome, Response) and outcome.status != 429:
+                self._rate_limiter.record_success(self._clock())
+            return outcome
+
+        def on_429(seconds: float) -> None:
+            self._rate_limiter.record_429(self._clock(), sent_at_s=sent_at_s, pause_s=seconds)
+
         async def pause(seconds: float) -> None:
             await self._pause(seconds, request)
 
-        if seconds := retries.pause_before(request):
+        if seconds := pause_before(request):
             await pause(seconds)
-        sent_at_s = 0.0
+        outcome = await attempt()
+        if not should_retry(request, outcome):
+            return settled(outcome, 1)  # tenacity would cost as much CPU as half the request
+        retrying = AsyncRetrying(**retry_options(request, self.settings.max_attempts, pause, on_429=on_429))
+        outcome = await retrying(_starting_with(outcome, attempt))
+        return settled(outcome, retrying.statistics["attempt_number"])
 
-        async def send_in_turn() -> Response:
-            nonlocal sent_at_s
-            sent_at_s = await self._wait_for_turn(pause)
-            self._check_not_stopped(request)
-            ours = _OURS.set(True)
-            try:
-                answer = await self._send_once(request)
-            finally:
-                _OURS.reset(ours)
-            if answer.status != 429:
-                self._pace.went_well(self._clock())
-            return answer
-
-        def pause_all(seconds: float) -> None:
-            self._pace.refused(self._clock(), sent_at_s=sent_at_s, pause_s=seconds)
-
-        attempts = self.settings.max_attempts
-        options = retries.retrying_options(request, attempts, pause, pause_all=pause_all)
-        retrying = AsyncRetrying(**options)
+    async def _send_once(self, request: Request) -> Response | TransportError:
+        exchange = Exchange(self.settings, request)
         try:
-            response: Response = await retrying(send_in_turn)
-        except TransportError as error:
-            error.attempts = retrying.statistics["attempt_number"]
-            raise
-        attempts = retrying.statistics["attempt_number"]
-        return response if attempts == 1 else replace(response, attempts=attempts)
+            async with (
+                asyncio.timeout(self.settings.timeout_s),
+                self._session.request(
+                    request.method,
+                    URL(exchange.url, encoded=True),
+                    data=request.body,
+                    # Not among the session's headers: aiohttp sends those to the proxy, too.
+                    headers={**content_headers(request), "Authorization": self.settings.authorization},
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                async for chunk in answer.content.iter_any():
+                    if not exchange.receive(chunk):
+                        break
+                return exchange.response(answer.status, answer.headers)
+        except (aiohttp.ClientError, OSError) as error:
+            return exchange.failure(error)
 
     async def _pause(self, seconds: float, request: Request) -> None:
-        """Wait so long, or until the client is told to stop."""
+        """Wait this long, or until the client is stopped."""
         sleeping = asyncio.ensure_future(self._sleep(seconds))
         stopped = asyncio.ensure_future(self._stopped.wait())
         try:
@@ -199,76 +228,93 @@ class AsyncPaperspaceClient:
 
     def _check_not_stopped(self, request: Request) -> None:
         if self._stopped.is_set():
-            advice = "Run it again: it goes on with what is left."
-            about = {"subject": request.subject, "action": request.action, "advice": advice}
-            raise StoppedError("the work was told to stop", at_s=self._clock(), **about)
+            raise StoppedError(
+                "the client was stopped",
+                at_s=self._clock(),
+                subject=request.subject,
+                action=request.action,
+                advice="Run it again to process what remains.",
+            )
 
-    async def _wait_for_turn(self, pause: Callable[[float], Awaitable[None]]) -> float:
-        """Wait until the pace lets one more request go; give that instant."""
+    async def _wait_for_start(self, request: Request) -> float:
+        """Wait until the rate limiter lets the request start; return that instant."""
         while True:
-            episode = self._pace.episode
-            turn_s = self._pace.turn_s(self._clock())
-            while (now_s := self._clock()) < turn_s and self._pace.episode == episode:
-                await pause(turn_s - now_s)
-            if self._pace.episode == episode:
+            pauses = self._rate_limiter.pauses
+            start_s = self._rate_limiter.reserve_start(self._clock())
+            while (now_s := self._clock()) < start_s and self._rate_limiter.pauses == pauses:
+                await self._pause(start_s - now_s, request)
+            if self._rate_limiter.pauses == pauses:
                 return now_s
 
-    async def _send_once(self, request: Request) -> Response:
-        exchange = Exchange(self.settings, request)
-        try:
-            with self._lanes.one() as http:
-                async with (
-                    asyncio.timeout(self.settings.timeout_s),
-                    http.stream(
-                        request.method, exchange.url, content=request.body, headers=content_headers(request)
-                    ) as answer,
-                ):
-                    async for chunk in answer.aiter_bytes():
-                        if not exchange.read(chunk):
-                            break
-                    return exchange.answered(answer.status_code, answer.headers)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            failure = exchange.failed(error)
-        raise failure
+
+def _starting_with(
+    first: Response | TransportError, attempt: Callable[[], Awaitable[Response | TransportError]]
+) -> Callable[[], Awaitable[Response | TransportError]]:
+    """Return a function that returns the first outcome on its first call, and makes further attempts after that."""
+    outcomes = [first]
+
+    async def next_outcome() -> Response | TransportError:
+        return outcomes.pop() if outcomes else await attempt()
+
+    return next_outcome
 
 
-class _OwnLineIsEnough(logging.Filter):
-    """Drops httpx's line about each of our requests: at INFO, it would drown a log of many projects or sensors."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or not _OURS.get()
-
-
-_OURS: ContextVar[bool] = ContextVar("paperspace_request", default=False)
-logging.getLogger("httpx").addFilter(_OwnLineIsEnough())
+def prepare(settings: ClientSettings) -> None:
+    """Read the CA certificates. In a thread, because that would block an event loop for tens of milliseconds."""
+    if urlsplit(settings.base_url).scheme == "https":
+        _tls_context(user_ca_bundle())
 
 
-def _new_http_client(settings: ClientSettings) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        headers={**common_headers(), "Authorization": settings.authorization},
-        timeout=settings.timeout_s,
-        follow_redirects=False,
-        trust_env=not settings.is_loopback,
-        limits=httpx.Limits(max_connections=WIDTH, max_keepalive_connections=WIDTH, keepalive_expiry=30),
-        verify=_tls_context(ca_bundle(os.environ)),
+def _new_session(settings: ClientSettings) -> aiohttp.ClientSession:
+    is_https = urlsplit(settings.base_url).scheme == "https"
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ssl=_tls_context(user_ca_bundle()) if is_https else True,
+        ),
+        headers=COMMON_HEADERS,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # asyncio.timeout covers the whole attempt
+        trust_env=False,  # it would read ~/.netrc and replace the Authorization header
     )
-
-
-@cache
-def prepare() -> None:
-    """Do in a thread what would block an event loop at the first client.
-
-    That is to read the CA certificates, and to load what httpx loads late.
-    """
-    httpx.AsyncClient(verify=_tls_context(ca_bundle(os.environ)))
-    anyio.run(anyio.sleep, 0)
+    # When a connection breaks, aiohttp sends a GET or DELETE again on its own. A removal would then be answered with
+    # 404, as if someone else had removed the tag. There is no option for it: github.com/aio-libs/aiohttp/issues/10790
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 @cache
 def _tls_context(bundle: str | None) -> ssl.SSLContext:
-    """Read the CA certificates once a process: it takes tens of milliseconds, and blocks the event loop."""
+    """Return the TLS settings, made once per process and bundle."""
     if bundle is None:
-        return httpx.create_ssl_context()
+        return ssl.create_default_context(cafile=certifi.where())
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
     return ssl.create_default_context(cafile=bundle)
+
+
+def _environment_proxy(settings: ClientSettings) -> str | None:
+    """Return the proxy that the environment sets for the base URL, as requests finds it."""
+    parts = urlsplit(settings.base_url)
+    if settings.is_loopback or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        proxy_parts = urlsplit(proxy)
+        host, _ = proxy_parts.hostname, proxy_parts.port
+    except ValueError:
+        host = None
+    if not host:
+        # Not quoted: it may contain a password.
+        raise InvalidArgumentError("The environment sets a proxy with a missing or malformed host or port.")
+    if proxy_parts.scheme not in ("http", "https"):
+        scheme = proxy_parts.scheme
+        raise InvalidArgumentError(
+            f"The environment sets a proxy with {scheme}://; only http:// and https:// proxies are supported."
+        )
+    return proxy

@@ -3,10 +3,11 @@
 ::
 
     PaperspaceError
+    ├── InvalidArgumentError        an argument or setting that cannot be used; also a ValueError
     ├── TransportError              no answer: refused, reset, timed out, TLS
-    │   └── StoppedError            not sent: the client was told to stop
-    ├── UnexpectedResponseError     an answer that does not fit the API's description
-    ├── TagNotFoundError            tags that had to be there are not (``names``)
+    │   └── StoppedError            not sent: the client was stopped
+    ├── UnexpectedResponseError     an answer that does not match the API's description
+    ├── TagNotFoundError            required tags are missing (``names``)
     ├── ProjectNameError            no project has this name, or several have (``project_ids``)
     └── ApiError                    an error answer (``status, code, message, details``)
         ├── AuthenticationError     401
@@ -16,32 +17,36 @@
         ├── RateLimitError          429 (``retry_after_s``)
         └── ServerError             5xx
 
-A message opens with whom it is about, says what happened, through which connection and in how many attempts, and
-ends with what to do. It never holds the API key: a runner calls :meth:`PaperspaceError.without` before it raises.
-A bad argument is no member of this tree: it raises :class:`ValueError` or :class:`TypeError` before any request.
+A message names what it is about, says what happened, over which connection and in how many attempts, and ends with
+what to do. It never contains the API key: a client calls :meth:`PaperspaceError.redact` before it raises.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from airflow_provider_paperspace.api.models import TagChange
+from typing import Any, Final
 
 _EXCERPT_CHARS: Final = 200
 
+MAX_RETRY_AFTER_S: Final = 120.0
+"""A client waits at most this long for a ``Retry-After``."""
+
+_PERMANENT_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 412, 413, 422})
+
 
 class PaperspaceError(Exception):
-    """What all errors of the Paperspace API have in common.
+    """Base class of all errors of the Paperspace API.
 
     :param problem: what happened.
-    :param subject: whom it is about: ``Project 'prmximcci'``.
-    :param action: what was being done: ``add tag 'gpu'``.
+    :param subject: what it is about: ``Project 'prmximcci'``.
+    :param action: what was attempted: ``add tag 'gpu'``.
     :param advice: what to do about it.
-    :param attempts: how many times the request was sent.
+    :param attempts: number of times the request was sent.
     """
+
+    is_permanent: bool = False
+    """Whether the same call would fail again in the same way."""
 
     def __init__(
         self, problem: str, *, subject: str = "", action: str = "", advice: str = "", attempts: int = 1
@@ -53,11 +58,9 @@ class PaperspaceError(Exception):
         self.advice = advice
         self.attempts = attempts
         self.connection = ""
-        """The settings' name, by default the Airflow connection id."""
+        """Name of the settings that were used: the Airflow connection id, or empty."""
         self.notes: list[str] = []
-        """What was done before, and what is not known, a sentence each."""
-        self.change: TagChange | None = None
-        """What a change of several tags had done when it failed."""
+        """Sentences about what was done before the error, and what remains unknown."""
 
     def __str__(self) -> str:
         head = f"{self.subject}: could not {self.action}: " if self.subject else ""
@@ -70,40 +73,56 @@ class PaperspaceError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Executors pickle exceptions; keyword-only arguments need help with that.
+        # Executors pickle exceptions, and pickle cannot pass keyword-only arguments.
         return _rebuild, (type(self), self.__dict__)
 
-    def without(self, secret: str) -> None:
-        """Blank the secret out of all that came from outside, in case a server or proxy echoed it."""
+    def redact(self, secret: str) -> None:
+        """Replace the secret in every attribute, in case a server or proxy echoed it."""
         self.__dict__.update({name: _redacted(value, secret) for name, value in self.__dict__.items()})
         self.args = (self.problem,)
 
 
-class TransportError(PaperspaceError):
-    """No answer came. A write may have happened all the same.
+class InvalidArgumentError(PaperspaceError, ValueError):
+    """An argument or setting cannot be used. Raised before any request is sent.
 
-    :param at_s: the runner's monotonic clock when it gave up, in seconds.
+    :param problem: the whole message, in sentences.
     """
 
-    def __init__(self, problem: str, *, at_s: float = 0.0, **about: Any) -> None:
-        advice = "Check the network, the proxy settings and the connection's Host; the service may also be down."
+    is_permanent = True
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class TransportError(PaperspaceError):
+    """No answer arrived. A write may have taken effect all the same.
+
+    :param at_s: the client's monotonic clock when it gave up, in seconds.
+    :param max_attempts: maximum number of times the client sends one request.
+    """
+
+    def __init__(self, problem: str, *, at_s: float = 0.0, max_attempts: int = 1, **about: Any) -> None:
+        advice = "Check the network, the proxy settings and the base URL; the service may also be down."
         super().__init__(problem, **{"advice": advice, **about})
         self.at_s = at_s
+        self.max_attempts = max_attempts
 
 
 class StoppedError(TransportError):
-    """The client was told to stop before the work was done."""
+    """The client was stopped before the work was done."""
 
 
 class UnexpectedResponseError(PaperspaceError):
-    """An answer that does not fit the API's description: nothing can be concluded from it."""
+    """An answer that does not match the API's description; the outcome is unknown."""
 
 
 class TagNotFoundError(PaperspaceError):
-    """Tags that had to be on the project are not.
+    """Tags that must be on the project are missing.
 
-    :param names: the missing tags' names.
+    :param names: names of the missing tags.
     """
+
+    is_permanent = True
 
     def __init__(self, names: tuple[str, ...], **about: Any) -> None:
         listed = ", ".join(map(repr, names))
@@ -112,10 +131,12 @@ class TagNotFoundError(PaperspaceError):
 
 
 class ProjectNameError(PaperspaceError):
-    """A name that stands for no project, or for several.
+    """No project has this name, or several have.
 
-    :param project_ids: the projects that have the name.
+    :param project_ids: ids of the projects that have the name.
     """
+
+    is_permanent = True
 
     def __init__(self, problem: str, project_ids: tuple[str, ...] = (), **about: Any) -> None:
         super().__init__(problem, **about)
@@ -126,10 +147,10 @@ class ApiError(PaperspaceError):
     """An error answer.
 
     :param status: the HTTP status. Decide by it.
-    :param code: the service's own code, an open set; empty when the answer had none.
-    :param message: the service's own text, or the beginning of an answer that is no JSON.
-    :param details: the service's ``details``, or the ``issues`` that older servers give in their place.
-    :param retry_after_s: the wait in seconds that the service asked for, if it named one.
+    :param code: the service's error code, an open set; empty when the answer had none.
+    :param message: the service's own text, or the beginning of an answer that is not JSON.
+    :param details: the service's ``details``, or the ``issues`` of older servers.
+    :param retry_after_s: the wait in seconds that the service asked for, or None.
     """
 
     def __init__(
@@ -142,16 +163,30 @@ class ApiError(PaperspaceError):
         retry_after_s: float | None = None,
         **about: Any,
     ) -> None:
-        said = " ".join(part for part in (str(status), code) if part)
-        problem = f"the service answered {said}"
+        answer = " ".join(part for part in (str(status), code) if part)
+        problem = f"the service answered {answer}"
         problem += f", {message!r}" if message else ""
         problem += f", details {_excerpt(json.dumps(details, default=str))}" if details else ""
-        super().__init__(problem, **{"advice": _advice(status), **about})
+        super().__init__(problem, **{"advice": _advice_on(status), **about})
         self.status = status
         self.code = code
         self.message = message
         self.details = details
         self.retry_after_s = retry_after_s
+        self.is_permanent = status in _PERMANENT_STATUSES
+
+    @classmethod
+    def of(cls, status: int, body: bytes, **about: Any) -> ApiError:
+        """Return the error for an error answer, whether its body is JSON or not.
+
+        :param about: ``retry_after_s`` and the arguments of :class:`PaperspaceError`.
+        """
+        code, message, details = _parse_error_body(body)
+        kind = ServerError if status >= 500 else _CLASS_BY_STATUS.get(status, ApiError)
+        error = kind(status, code, message, details, **about)
+        if error.retry_after_s is not None:
+            error.notes.append(f"The service asked to wait {retry_after_text(error.retry_after_s)}.")
+        return error
 
 
 class AuthenticationError(ApiError):
@@ -167,15 +202,15 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409, and the state, read again, is still not what was asked for."""
+    """409, and a second read showed that the state is still not as asked."""
 
 
 class RateLimitError(ApiError):
-    """429: too many requests. ``retry_after_s`` is what the service asked for, if it named a time."""
+    """429: too many requests. ``retry_after_s`` is the wait that the service asked for, or None."""
 
 
 class ServerError(ApiError):
-    """5xx: the fault is on the service's side, or it rejects the request without saying so."""
+    """5xx: the service failed, or rejects the request without saying so."""
 
 
 _CLASS_BY_STATUS: Final[dict[int, type[ApiError]]] = {
@@ -186,16 +221,12 @@ _CLASS_BY_STATUS: Final[dict[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 
-ADVICE_ON_KEY: Final = (
-    "The API key is missing, wrong or expired. Make one in the Paperspace console (Team settings > API keys) "
-    "and put it in the connection's Password field."
-)
-
 _ADVICE_BY_STATUS: Final = {
-    401: ADVICE_ON_KEY,
-    403: "The key's user may not do this. Team members can be refused on projects that they did not make: "
+    401: "The API key is missing, wrong or expired. Create a new one in the Paperspace console "
+    "(Team settings > API keys).",
+    403: "The key's user may not do this. Team members can be refused on projects that they did not create: "
     "use the key of the project's owner or of a team admin.",
-    404: "Check the project id (the project's address in the console ends with it) and that the key belongs to "
+    404: "Check the project id (the last part of the project's address in the console), and that the key belongs to "
     "the project's team.",
     409: "Another writer, or another spelling of the same name, is in the way.",
     413: "The tag name is too long for the service.",
@@ -203,27 +234,26 @@ _ADVICE_BY_STATUS: Final = {
 }
 
 
-def api_error(status: int, body: bytes, **about: Any) -> ApiError:
-    """Build the error that belongs to an error answer, JSON or not."""
-    code, message, details = _read_error_body(body)
-    kind = ServerError if status >= 500 else _CLASS_BY_STATUS.get(status, ApiError)
-    return kind(status, code, message, details, **about)
+def retry_after_text(seconds: float) -> str:
+    """Return how long a ``Retry-After`` asks to wait, for messages: ``3600 s (capped at 120 s)``."""
+    cap = f" (capped at {MAX_RETRY_AFTER_S:.0f} s)" if seconds > MAX_RETRY_AFTER_S else ""
+    return f"{seconds:.0f} s{cap}"
 
 
-def _advice(status: int) -> str:
+def _advice_on(status: int) -> str:
     if status >= 500:
-        return "The service has a fault, or rejects this request without saying why. Try again later."
-    return _ADVICE_BY_STATUS.get(status, "Trying again will not help as long as the request stays the same.")
+        return "The service failed, or rejects this request without saying why. Try again later."
+    return _ADVICE_BY_STATUS.get(status, "The same request will fail again; change it first.")
 
 
-def _read_error_body(body: bytes) -> tuple[str, str, object]:
+def _parse_error_body(body: bytes) -> tuple[str, str, object]:
     text = body.decode("utf-8", errors="replace")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        # Edge errors come as HTML: the beginning tells a person enough.
+        # Edge servers answer with HTML; the beginning is enough for a person.
         return "", _excerpt(" ".join(text.split())), None
     code, message = value.get("code"), value.get("message")
     details = value.get("details") or value.get("issues")

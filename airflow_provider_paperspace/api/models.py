@@ -1,22 +1,19 @@
-"""What the service's answers hold, as frozen values.
+"""Values that the API returns and works with. Plain data: no requests, no parsing.
 
-Parsing is strict about what we use and silent about the rest: a new field breaks nothing, a missing one is an
-error that names it. The parsers raise :class:`ValueError`; the flow that called them knows the project to name.
+``Tag``, ``Project`` and ``Session`` come from the service. ``TagTarget`` is what a policy asks for, ``TagPlan`` the
+difference to what is there, ``TagChange`` what was written.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Generic, TypedDict, TypeVar
-
-T = TypeVar("T")
+from typing import TypedDict
 
 
 class TagJson(TypedDict):
-    """A tag with the API's own keys: what crosses XCom."""
+    """A tag as it crosses XCom, under the API's own keys."""
 
     id: int
     name: str
@@ -24,7 +21,7 @@ class TagJson(TypedDict):
 
 
 class ProjectJson(TypedDict):
-    """A project with the API's own keys: what crosses XCom."""
+    """A project as it crosses XCom, under the API's own keys."""
 
     id: str
     name: str
@@ -36,8 +33,8 @@ class ProjectJson(TypedDict):
 class Tag:
     """A label on a project.
 
-    :param id: the tag's number. Most likely the team's: the same name on two projects has the same one.
-    :param dt_created: RFC 3339 text as the service gave it. It may be older than the tag's place on the project.
+    :param id: the tag's number. Most likely the team's: the same name on two projects has the same id.
+    :param dt_created: RFC 3339 text as the service sent it. It may be older than the tag's link to the project.
     """
 
     id: int
@@ -45,15 +42,16 @@ class Tag:
     dt_created: str
 
     @property
-    def created_at(self) -> datetime:
-        """``dt_created`` as an aware UTC instant.
-
-        :raises ValueError: the service gave no RFC 3339 date-time.
-        """
-        return _instant(self.dt_created)
+    def created_at(self) -> datetime | None:
+        """``dt_created`` as an aware UTC instant; None if it is not an RFC 3339 date-time."""
+        try:
+            instant = datetime.fromisoformat(self.dt_created)
+            return None if instant.tzinfo is None else instant.astimezone(UTC)
+        except (ValueError, OverflowError):  # UTC cannot express the first and last hours of the calendar
+            return None
 
     def as_json(self) -> TagJson:
-        """Give the tag as plain JSON, under the API's own keys."""
+        """Return the tag as plain JSON, under the API's own keys."""
         return {"id": self.id, "name": self.name, "dtCreated": self.dt_created}
 
 
@@ -61,7 +59,7 @@ class Tag:
 class Project:
     """A project of the key's team.
 
-    :param dt_deleted: when it was deleted, or None while it lives.
+    :param dt_deleted: when it was deleted; None while it exists.
     """
 
     id: str
@@ -71,13 +69,13 @@ class Project:
     repo_url: str | None = None
 
     def as_json(self) -> ProjectJson:
-        """Give the project as plain JSON, under the API's own keys."""
+        """Return the project as plain JSON, under the API's own keys."""
         return {"id": self.id, "name": self.name, "dtCreated": self.dt_created, "repoUrl": self.repo_url}
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who the API key belongs to. Personal data: the address stays out of the repr."""
+    """Who the API key belongs to. Personal data: the email address stays out of the repr."""
 
     user_id: str
     user_email: str = field(repr=False)
@@ -86,154 +84,96 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """One page of a list.
+class TagTarget:
+    """Which tag names a project must have, and which it must not have. All other tags are left alone."""
 
-    :param next_page: the cursor that leads on; None when the service gave none.
-    """
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
-    items: list[T]
-    has_more: bool
-    next_page: str | None
+    def plan(self, project_id: str, tags: Mapping[str, Tag]) -> TagPlan:
+        """Return the difference between a project's tags, by name, and this target."""
+        return TagPlan(
+            project_id=project_id,
+            tags=dict(tags),
+            add=tuple(name for name in self.present if name not in tags),
+            remove=tuple(name for name in self.absent if name in tags),
+            unchanged=tuple(name for name in self.present if name in tags),
+            absent=tuple(name for name in self.absent if name not in tags),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class TagChange:
-    """What a write did to a project's tags.
+class TagPlan:
+    """The difference between a project's tags and a target.
 
-    :param unchanged: tags that were to be there and were.
-    :param absent: names that were to be gone and were.
-    :param before: the names that the project had when it was read.
-    :param after: the names that it has now, as far as was seen.
+    :param tags: the project's tags by name, as read.
+    :param add: names to add, in the order in which they are written.
+    :param remove: names to remove, after the additions.
+    :param unchanged: names that must be present and are.
+    :param absent: names that must be absent and are.
     """
 
-    added: tuple[Tag, ...] = ()
-    removed: tuple[Tag, ...] = ()
-    unchanged: tuple[Tag, ...] = ()
-    absent: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
+    project_id: str
+    tags: Mapping[str, Tag]
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The names that the project would have once the plan is carried out."""
+        return tuple(name for name in (*self.tags, *self.add) if name not in self.remove)
+
+
+@dataclass(slots=True)
+class TagChange:
+    """The record of what was written to the tags of one project.
+
+    It belongs to the caller and grows with each answered write. However the work ends, by an error, a timeout or a
+    signal, it tells what was done up to then.
+
+    :param before: the names that the project had when it was first read; None before that.
+    :param after: the names that it has now, as far as was seen; None before it was read.
+    :param added: tags that were added.
+    :param removed: tags that were removed.
+    :param unchanged: tags that had to be present and were.
+    :param absent: names that had to be absent and were.
+    """
+
+    project_id: str
+    before: tuple[str, ...] | None = None
+    after: tuple[str, ...] | None = None
+    added: list[Tag] = field(default_factory=list)
+    removed: list[Tag] = field(default_factory=list)
+    unchanged: list[Tag] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.added or self.removed)
 
     def present(self, names: Iterable[str]) -> list[Tag]:
-        """List the tags that are there after the write, in the order of their names in ``names``."""
+        """Return the tags that are there after the write, in the order of ``names``."""
         tags = {tag.name: tag for tag in (*self.unchanged, *self.added)}
         return [tags[name] for name in names]
 
     def __str__(self) -> str:
-        """Say it in a line: ``added 'nightly'; 'gpu' was there already``."""
+        """Return the change as one line: ``added 'nightly'; 'gpu' was already there``."""
         parts = [
-            f"added {_quoted(self.added)}" if self.added else "",
-            f"removed {_quoted(self.removed)}" if self.removed else "",
-            f"{_quoted(self.unchanged)} {_was(self.unchanged)} there already" if self.unchanged else "",
-            f"{', '.join(map(repr, self.absent))} {_was(self.absent)} not there" if self.absent else "",
+            f"added {_quoted(tag.name for tag in self.added)}" if self.added else "",
+            f"removed {_quoted(tag.name for tag in self.removed)}" if self.removed else "",
+            f"{_quoted(tag.name for tag in self.unchanged)} {_was(self.unchanged)} already there"
+            if self.unchanged
+            else "",
+            f"{_quoted(self.absent)} {_was(self.absent)} not there" if self.absent else "",
         ]
         return "; ".join(filter(None, parts)) or "no tags to change"
 
 
-def parse_tag(body: bytes) -> Tag:
-    """Read one tag."""
-    return _tag(_load(body))
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
-def parse_tag_page(body: bytes) -> Page[Tag]:
-    """Read one page of tags."""
-    return _page(_load(body), _tag)
-
-
-def parse_project(body: bytes) -> Project:
-    """Read one project."""
-    return _project(_load(body))
-
-
-def parse_project_page(body: bytes) -> Page[Project]:
-    """Read one page of projects."""
-    return _page(_load(body), _project)
-
-
-def parse_session(body: bytes) -> Session | None:
-    """Read the session; None when the service does not know the key."""
-    value = _load(body)
-    if value is None:
-        return None
-    user = _field(value, "user", dict, "a session")
-    team = _field(value, "team", dict, "a session")
-    return Session(
-        user_id=_field(user, "id", str, "a session's user"),
-        user_email=_field(user, "email", str, "a session's user"),
-        team_id=_field(team, "id", str, "a session's team"),
-        team_namespace=_field(team, "namespace", str, "a session's team"),
-    )
-
-
-def _quoted(tags: Iterable[Tag]) -> str:
-    return ", ".join(repr(tag.name) for tag in tags)
-
-
-def _was(several: Sized) -> str:
-    return "was" if len(several) == 1 else "were"
-
-
-def _load(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON") from None
-
-
-def _page(value: object, parse_item: Callable[[object], T]) -> Page[T]:
-    items = _field(value, "items", list, "a page")
-    has_more = _field(value, "hasMore", bool, "a page")
-    next_page = _optional_text(value, "nextPage", "a page")
-    return Page([parse_item(item) for item in items], has_more, next_page)
-
-
-def _tag(value: object) -> Tag:
-    # A list of 10,000 tags passes here: the usual case costs three look-ups and no further call.
-    if type(value) is dict:
-        number, name, dt_created = value.get("id"), value.get("name"), value.get("dtCreated")
-        if type(number) is int and type(name) is str and type(dt_created) is str:
-            return Tag(number, name, dt_created)
-        if type(number) is float and number.is_integer():
-            # The reference says "number": JSON knows one kind of those, and 7.0 is 7.
-            return _tag({**value, "id": int(number)})
-    return Tag(
-        id=_field(value, "id", int, "a tag"),
-        name=_field(value, "name", str, "a tag"),
-        dt_created=_field(value, "dtCreated", str, "a tag"),
-    )
-
-
-def _project(value: object) -> Project:
-    return Project(
-        id=_field(value, "id", str, "a project"),
-        name=_field(value, "name", str, "a project"),
-        dt_created=_field(value, "dtCreated", str, "a project"),
-        dt_deleted=_optional_text(value, "dtDeleted", "a project"),
-        repo_url=_optional_text(value, "repoUrl", "a project"),
-    )
-
-
-def _field(value: object, key: str, kind: type[T], whose: str) -> T:
-    if type(value) is not dict:
-        raise ValueError(f"{whose} is {_json_kind(value)}, not an object")
-    found = value.get(key)
-    if type(found) is not kind:
-        what = "missing" if key not in value else _json_kind(found)
-        raise ValueError(f"{key!r} of {whose} is {what}")
-    return found
-
-
-def _optional_text(value: object, key: str, whose: str) -> str | None:
-    return None if type(value) is dict and value.get(key) is None else _field(value, key, str, whose)
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"{text!r} has no time zone")
-    return instant.astimezone(UTC)
-
-
-def _json_kind(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
+def _was(items: Sized) -> str:
+    return "was" if len(items) == 1 else "were"

@@ -1,104 +1,91 @@
-"""What a project's tags are to become: pure functions of the tags that are there.
+"""What a project's tags should become: pure functions of the tags that are there.
 
-A policy looks at a project's tags and says which names are to be there and which are to be gone. Everything else on
-the project is left alone: only the difference is ever sent, never a whole list, so the tags of other writers survive.
+A policy takes a project's tags and returns a :class:`~.models.TagTarget`: the names that must be present and those
+that must be absent. Everything else on the project is left alone. Only the difference is ever written, never a whole
+list, so the tags of other writers survive.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
-from airflow_provider_paperspace.api.errors import TagNotFoundError
-from airflow_provider_paperspace.api.messages import check_tag_names
-from airflow_provider_paperspace.api.models import Tag
+from airflow_provider_paperspace.api._checks import check_tag_names, type_name
+from airflow_provider_paperspace.api.errors import InvalidArgumentError, TagNotFoundError
+from airflow_provider_paperspace.api.models import Tag, TagTarget
 
-Policy = Callable[[Mapping[str, Tag]], "Wanted"]
-"""Takes the tags that are there, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Names that are to be there, and names that are to be gone."""
-
-    present: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-
-    def missing_in(self, there: Iterable[str]) -> tuple[str, ...]:
-        """List the names that have to be added."""
-        known = set(there)
-        return tuple(name for name in self.present if name not in known)
-
-    def surplus_in(self, there: Iterable[str]) -> tuple[str, ...]:
-        """List the names that have to be removed."""
-        known = set(there)
-        return tuple(name for name in self.gone if name in known)
+Policy = Callable[[Mapping[str, Tag]], TagTarget]
+"""Takes the project's tags by name."""
 
 
 def adding(names: str | Iterable[str]) -> Policy:
-    """Want the names there.
+    """Return the policy that wants these names present.
 
-    :raises ValueError: a name could not be sent. :raises TypeError: it is no text.
+    :raises InvalidArgumentError: a name cannot be sent.
     """
-    wanted = Wanted(present=check_tag_names(names))
-    return lambda there: wanted
+    target = TagTarget(present=check_tag_names(names))
+    return lambda tags: target
 
 
 def removing(names: str | Iterable[str], *, missing_ok: bool = True) -> Policy:
-    """Want the names gone.
+    """Return the policy that wants these names absent.
 
-    :param missing_ok: whether a tag that is not there is well. If not, the policy raises TagNotFoundError.
-    :raises ValueError: a name could not be sent. :raises TypeError: it is no text.
+    :param missing_ok: whether missing tags are allowed. If not, the policy raises TagNotFoundError.
+    :raises InvalidArgumentError: a name cannot be sent.
     """
-    wanted = Wanted(gone=check_tag_names(names))
+    target = TagTarget(absent=check_tag_names(names))
 
-    def policy(there: Mapping[str, Tag]) -> Wanted:
-        missing = tuple(name for name in wanted.gone if name not in there)
+    def policy(tags: Mapping[str, Tag]) -> TagTarget:
+        missing = tuple(name for name in target.absent if name not in tags)
         if missing and not missing_ok:
-            advice = "Nothing was removed. Leave these names out, or allow them to be missing (missing_ok=True)."
+            advice = "Nothing was removed. Leave these names out, or allow missing tags with missing_ok=True."
             raise TagNotFoundError(missing, action="remove tags", advice=advice)
-        return wanted
+        return target
 
     return policy
 
 
 def changing(*, add: str | Iterable[str] = (), remove: str | Iterable[str] = ()) -> Policy:
-    """Want some names there and others gone.
+    """Return the policy that wants some names present and others absent.
 
-    :raises ValueError: a name could not be sent, or is in both. :raises TypeError: it is no text.
+    :raises InvalidArgumentError: a name cannot be sent, or is in both lists.
     """
-    wanted = Wanted(present=check_tag_names(add), gone=check_tag_names(remove))
-    both = set(wanted.present) & set(wanted.gone)
+    target = TagTarget(present=check_tag_names(add), absent=check_tag_names(remove))
+    both = sorted(set(target.present) & set(target.absent))
     if both:
-        raise ValueError(f"{', '.join(map(repr, sorted(both)))} is to be added and removed at once. Decide for one.")
-    return lambda there: wanted
+        raise InvalidArgumentError(f"add and remove both contain {', '.join(map(repr, both))}. Keep it in one of them.")
+    return lambda tags: target
 
 
 def setting(names: str | Iterable[str], *, within: str | None = None) -> Policy:
-    """Want exactly these names among the tags that begin with ``within``, and leave the others alone.
+    """Return the policy that wants exactly these names among the tags that start with ``within``.
 
-    :param within: a prefix such as ``stage:``. None manages all of the project's tags.
-    :raises ValueError: a name could not be sent or does not begin with ``within``, or ``within`` is empty.
-    :raises TypeError: a name or ``within`` is no text.
+    :param within: a prefix such as ``stage:``. None manages all tags of the project.
+    :raises InvalidArgumentError: a name cannot be sent or does not start with ``within``, or ``within`` is empty.
     """
     present = check_tag_names(names)
-    prefix = _checked_prefix(within)
+    prefix = _check_prefix(within)
     outside = [name for name in present if not name.startswith(prefix)]
     if outside:
-        raise ValueError(
-            f"{', '.join(map(repr, outside))} {'do' if len(outside) > 1 else 'does'} not begin with {prefix!r}, "
-            "so setting it within that prefix would never take it off again. Name the tag in full."
+        raise InvalidArgumentError(
+            f"{', '.join(map(repr, outside))} {'do' if len(outside) > 1 else 'does'} not start with {prefix!r}. "
+            "Write the whole tag name: a tag outside the prefix would never be removed by a later set."
         )
-    kept = set(present)
-    return lambda there: Wanted(present, tuple(name for name in there if name.startswith(prefix) and name not in kept))
+
+    def policy(tags: Mapping[str, Tag]) -> TagTarget:
+        absent = tuple(name for name in tags if name.startswith(prefix) and name not in present)
+        return TagTarget(present, absent)
+
+    return policy
 
 
-def _checked_prefix(within: object) -> str:
+def _check_prefix(within: object) -> str:
     if within is None:
         return ""
     if not isinstance(within, str):
-        raise TypeError(f"within is a prefix such as 'stage:', or None for all tags, not a {type(within).__name__}.")
+        raise InvalidArgumentError(
+            f"within must be a prefix such as 'stage:', or None for all tags, not {type_name(within)}."
+        )
     if not within:
-        # A template that came to nothing must not take every other tag off.
-        raise ValueError("within is empty. Give a prefix such as 'stage:', or None to manage all tags of the project.")
+        # A template that rendered to nothing must not remove every other tag.
+        raise InvalidArgumentError("within is empty. Set a prefix such as 'stage:', or None to manage all tags.")
     return within

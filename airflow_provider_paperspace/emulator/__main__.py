@@ -13,12 +13,12 @@ from airflow_provider_paperspace.emulator.state import Json
 from airflow_provider_paperspace.emulator.switches import CHOICES, Switches, describe
 
 _EPILOG = """\
-switches (the first value is the default, and a choice, not a fact about the real service):
+switches (the first value is the default: a choice, not a fact about the real service):
 {switches}
 
 faults, as KIND[:OPTION=VALUE,...]:
 {faults}
-  options: at (first request hit, from 1), times (how many; 0 = all from then on), method, path (part of it),
+  options: at (first affected request, from 1), times (how many; 0 = all from then on), method, path (part of it),
   retry_after (seconds or HTTP date), seconds (slow, refused), applied (true: a write takes effect all the same)
 
 example:
@@ -27,7 +27,7 @@ example:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until the process is told to stop; give the exit code."""
+    """Serve until the process is stopped; return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -68,12 +68,14 @@ def _parser() -> argparse.ArgumentParser:
             faults="\n".join(f"  {kind:<{width}}  {what}" for kind, what in KINDS.items()),
         ),
     )
-    parser.add_argument("--port", type=int, default=8787, help="0 picks a free one (default: 8787)")
-    parser.add_argument("--api-key", default="local-paperspace-key", help="the key that it accepts")
-    parser.add_argument("--seed", type=Path, metavar="FILE.json", help="what it holds at first")
-    parser.add_argument("--latency-ms", type=float, default=0.0, metavar="N", help="delay of every answer")
+    parser.add_argument("--port", type=int, default=8787, help="0 picks a free port (default: 8787)")
+    parser.add_argument("--api-key", default="local-paperspace-key", help="the API key to accept")
+    parser.add_argument("--seed", type=Path, metavar="FILE.json", help="the initial state")
     parser.add_argument(
-        "--rate-limit", type=int, default=0, metavar="N", help="429 to what exceeds N requests a second"
+        "--latency-ms", type=float, default=0.0, metavar="N", help="minimum milliseconds for every answer"
+    )
+    parser.add_argument(
+        "--rate-limit", type=int, default=0, metavar="N", help="answer 429 beyond N requests per second"
     )
     parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     parser.add_argument("--fault", action="append", default=[], metavar="KIND[:...]", help="may be repeated")
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
 def _split_switch(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign:
-        raise ValueError(f"Switch {text!r} has no value: write NAME=VALUE.")
+        raise ValueError(f"Switch {text!r} has no value; write NAME=VALUE.")
     return name, value
 
 
@@ -97,7 +99,7 @@ def _read_seed(path: Path | None) -> Json | None:
     except ValueError as error:
         raise ValueError(f"Seed {path} is not JSON: {error}.") from None
     if not isinstance(seed, dict):
-        raise ValueError(f"Seed {path} holds no object.")
+        raise ValueError(f"Seed {path} must contain a JSON object.")
     return seed
 
 
@@ -106,8 +108,7 @@ def _greeting(url: str, uri: str, switches: Switches) -> str:
     return (
         f"Local Paperspace at {url} (Ctrl+C stops it)\n\n"
         f"export AIRFLOW_CONN_PAPERSPACE_DEFAULT='{uri}'\n\n"
-        f"Where the real service's behaviour is not known, this one has switches. Their values are choices, not "
-        f"facts:\n"
+        "Switches, for what is unknown about the real service (values are choices, not facts):\n"
         f"{listed}"
     )
 

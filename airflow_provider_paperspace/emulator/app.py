@@ -18,12 +18,15 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_paperspace.api.protocol import API_PREFIX, MAX_REQUEST_BODY_BYTES
 from airflow_provider_paperspace.emulator.faults import HTML_STATUSES, Fault, first_hit
 from airflow_provider_paperspace.emulator.state import Json, Paperspace, RefusalError, cursor_to_the_start
+from airflow_provider_paperspace.protocol import API_PREFIX
+
+MAX_REQUEST_BODY_BYTES: Final = 100_000
+"""About where the server family stops reading a request body and answers 413."""
 
 BREAK_EXTENSION: Final = "local_paperspace.break"
-"""The server puts a callable here that breaks the connection: ``break_connection(refuse_for_s)``."""
+"""The server stores a callable here that breaks the connection: ``break_connection(refuse_for_s)``."""
 
 _CODE_BY_FAULT: Final = {
     "401": "UNAUTHORIZED",
@@ -39,9 +42,9 @@ Operation = Callable[[Request], Awaitable[Json | None]]
 
 @dataclass(frozen=True, slots=True)
 class SeenRequest:
-    """A request that arrived. The Authorization header is not kept.
+    """A request that was received. The Authorization header is not kept.
 
-    :param target: path and query as they came, percent-encoded, without ``/v1``.
+    :param target: path and query as received, percent-encoded, without ``/v1``.
     :param status: what was answered; None when the connection was broken.
     """
 
@@ -55,11 +58,10 @@ class SeenRequest:
 class LocalPaperspaceApp:
     """An ASGI application that answers like the Paperspace API v1.
 
-    :param paperspace: the state that it serves.
-    :param api_key: the key that it accepts.
-    :param latency_s: how long every answer takes, at least.
-    :param rate_limit: how many requests it serves in any second; 0 for as many as come. The others get a 429 with
-        ``Retry-After: 1``.
+    :param paperspace: the state to serve.
+    :param api_key: the API key to accept.
+    :param latency_s: minimum seconds for every answer.
+    :param rate_limit: maximum number of requests per second; others get a 429 with ``Retry-After: 1``. 0 for no limit.
     """
 
     def __init__(self, paperspace: Paperspace, *, api_key: str, latency_s: float = 0.0, rate_limit: int = 0) -> None:
@@ -86,13 +88,13 @@ class LocalPaperspaceApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Paths are matched as they came: an encoded slash stays within its id."""
+        """Serve one request. Paths are matched as received: an encoded slash stays within its id."""
         if scope["type"] == "http":
             scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
         await self._starlette(scope, receive, send)
 
     def _serving(self, **operations: Operation) -> type:
-        """Make the endpoint of one path: an ASGI application, so that it sees every method."""
+        """Return the endpoint of one path: an ASGI application, so that it sees every method."""
         app = self
 
         class Endpoint:
@@ -152,7 +154,7 @@ class LocalPaperspaceApp:
             return self._refused(refusal, ", ".join(operations))
         if fault is None or fault.kind == "slow":
             return JSONResponse(answer)
-        return self._spoilt(fault, answer, request)
+        return self._faulty_answer(fault, answer, request)
 
     async def _operate(self, request: Request, operations: dict[str, Operation]) -> Json | None:
         operation = operations.get(request.method)
@@ -160,8 +162,8 @@ class LocalPaperspaceApp:
             raise RefusalError("METHOD_NOT_SUPPORTED", f"No {request.method} here")
         return await operation(request)
 
-    def _spoilt(self, fault: Fault, answer: Json | None, request: Request) -> Response | None:
-        """Answer as the fault will have it, the operation having been done."""
+    def _faulty_answer(self, fault: Fault, answer: Json | None, request: Request) -> Response | None:
+        """Return the answer that the fault wants, after the operation was done."""
         if fault.kind in ("lost-answer", "refused", "reset"):
             return None
         if fault.kind in _CODE_BY_FAULT or fault.kind in HTML_STATUSES:
@@ -233,7 +235,7 @@ class LocalPaperspaceApp:
         return self.paperspace.remove_tag(_project_id(request), _query(request))
 
     async def _count(self, request: Request) -> Response:
-        """Tell how many API requests came so far: for benchmarks, not part of the Paperspace API."""
+        """Return the number of API requests so far: for benchmarks, not part of the Paperspace API."""
         return JSONResponse({"count": self.request_count})
 
 
@@ -246,7 +248,7 @@ def _query(request: Request) -> dict[str, str]:
 
 
 async def _json_body(request: Request) -> object:
-    """Read the body, which the server family does only for ``application/json`` without any parameter."""
+    """Return the body, which the server family reads only for ``application/json`` without parameters."""
     body = await request.body()
     if len(body) > MAX_REQUEST_BODY_BYTES:
         raise RefusalError("PAYLOAD_TOO_LARGE", "Request body is too large")

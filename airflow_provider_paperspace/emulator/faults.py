@@ -1,4 +1,4 @@
-"""What can go wrong on the way, as faults that hit chosen requests."""
+"""Faults: what can go wrong on the way, for chosen requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KINDS: Final = {
     "502": "answers 502 with an HTML page, as an edge server does",
     "503": "answers 503 with an HTML page, with Retry-After if retry_after is set",
     "504": "answers 504 with an HTML page",
-    "slow": "answers after so many seconds",
-    "refused": "drops the connection and refuses new ones for so many seconds",
+    "slow": "answers after `seconds`",
+    "refused": "drops the connection and refuses new ones for `seconds`",
     "reset": "resets the connection before the request has any effect",
-    "lost-answer": "does what was asked and resets the connection in place of an answer",
-    "truncated": "does what was asked and cuts the JSON of the answer in half",
-    "wrong-types": "does what was asked and answers with values of other types",
-    "no-cursor": "gives a page that has more and names no cursor",
-    "repeated-cursor": "gives a page that has more and names the cursor that led to it",
+    "lost-answer": "does what was asked, then resets the connection instead of answering",
+    "truncated": "does what was asked, and cuts the JSON of the answer in half",
+    "wrong-types": "does what was asked, and answers with values of other types",
+    "no-cursor": "answers with a page that has more, without a cursor",
+    "repeated-cursor": "answers with a page that has more, and the cursor that led to it",
 }
 """Every kind of fault and what it does."""
 
@@ -32,16 +32,16 @@ HTML_STATUSES: Final = frozenset({"502", "503", "504"})
 
 @dataclass(slots=True)
 class Fault:
-    """A fault and the requests that it hits.
+    """A fault, and the requests that it affects.
 
     :param kind: one of :data:`KINDS`.
-    :param at: the first request that it hits, counted from 1 over those that match.
-    :param times: how many in a row it hits; 0 for all from then on.
+    :param at: the first matching request that it affects, counted from 1.
+    :param times: number of matching requests in a row that it affects; 0 for all from then on.
     :param method: only requests with this method match.
-    :param path: only requests whose path holds this text match.
+    :param path: only requests whose path contains this text match.
     :param retry_after: the value of ``Retry-After``: seconds or an HTTP date.
-    :param seconds: how long a slow answer or a refusal takes.
-    :param applied: for an error status: whether a write takes effect all the same.
+    :param seconds: how long a slow answer or a refusal lasts.
+    :param applied: with an error status: whether a write takes effect all the same.
     """
 
     kind: str
@@ -56,10 +56,10 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"There is no fault {self.kind!r}. There are: {', '.join(KINDS)}.")
+            raise ValueError(f"Unknown fault {self.kind!r}. Known faults: {', '.join(KINDS)}.")
 
     def hits(self, method: str, path: str) -> bool:
-        """Say whether this request is hit, and count it if it matches."""
+        """Return whether this request is affected, and count it if it matches."""
         if self.method not in (None, method) or self.path not in path:
             return False
         self.seen += 1
@@ -67,26 +67,26 @@ class Fault:
 
 
 def first_hit(faults: Iterable[Fault], method: str, path: str) -> Fault | None:
-    """Give the first fault that hits this request; every matching fault counts it."""
+    """Return the first fault that affects this request; every matching fault counts it."""
     hits = [fault for fault in faults if fault.hits(method, path)]
     return hits[0] if hits else None
 
 
 def parse_fault(text: str) -> Fault:
-    """Read a fault as a command line spells it: ``429:at=2,retry_after=3``.
+    """Return a fault from its command-line form: ``429:at=2,retry_after=3``.
 
-    :raises ValueError: the text is no fault. The message says what is wrong.
+    :raises ValueError: the text is not a fault.
     """
     kind, _, rest = text.partition(":")
     options: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):
         name, sign, value = part.partition("=")
         if not sign or name not in _READERS:
-            raise ValueError(f"Fault {text!r}: {part!r} is no option. There are: {', '.join(_READERS)}.")
+            raise ValueError(f"Fault {text!r}: unknown option {part!r}. Known options: {', '.join(_READERS)}.")
         try:
             options[name] = _READERS[name](value)
         except ValueError:
-            raise ValueError(f"Fault {text!r}: {value!r} is no value for {name!r}.") from None
+            raise ValueError(f"Fault {text!r}: invalid value {value!r} for {name!r}.") from None
     return Fault(kind, **options)
 
 

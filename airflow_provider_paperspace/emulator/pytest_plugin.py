@@ -1,6 +1,6 @@
-"""Fixtures for users of the provider who test their own DAGs without an account.
+"""Pytest fixtures for testing your own DAGs without an account.
 
-The plugin is loaded by every pytest that finds the provider installed, so it imports nothing until a fixture is used.
+Every pytest run loads this plugin when the provider is installed, so it imports nothing until a fixture is used.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def _local_paperspace() -> Iterator[LocalPaperspaceServer]:
 
 @pytest.fixture
 def paperspace_server(_local_paperspace: LocalPaperspaceServer) -> LocalPaperspaceServer:
-    """Give a local Paperspace in its first state: arrange it, add faults, look at its tags and requests."""
+    """Return a local Paperspace in its initial state: set it up, add faults, inspect its tags and requests."""
     _local_paperspace.reset()
     return _local_paperspace
 
 
 @pytest.fixture
 def paperspace_connection(paperspace_server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the id of a connection to the local Paperspace: ``paperspace_default``, by environment variable."""
+    """Return the id of a connection to it, ``paperspace_default``, set by an environment variable."""
     monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", paperspace_server.connection_json())
     return "paperspace_default"

@@ -17,11 +17,11 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from airflow_provider_paperspace.api.protocol import API_PREFIX
 from airflow_provider_paperspace.emulator.app import BREAK_EXTENSION, LocalPaperspaceApp, SeenRequest
 from airflow_provider_paperspace.emulator.faults import Fault
 from airflow_provider_paperspace.emulator.state import Json, Paperspace
 from airflow_provider_paperspace.emulator.switches import Switches
+from airflow_provider_paperspace.protocol import API_PREFIX
 
 HOST: Final = "127.0.0.1"
 DEFAULT_API_KEY: Final = "local-paperspace-key"
@@ -29,14 +29,14 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 class LocalPaperspaceServer:
-    """A local Paperspace and its HTTP server. In a ``with`` block it serves from a thread of its own.
+    """A local Paperspace with its HTTP server. In a ``with`` block it serves from a thread of its own.
 
     :param port: 0 picks a free one.
-    :param api_key: the key that it accepts.
-    :param seed: what it holds at first, in the form of :data:`.state.DEFAULT_SEED`.
-    :param switches: how it behaves where the real service's behaviour is not known.
-    :param latency_ms: how long every answer takes, at least.
-    :param rate_limit: how many requests it serves in any second, with a 429 to the others; 0 for as many as come.
+    :param api_key: the API key to accept.
+    :param seed: the initial state, in the form of :data:`.state.DEFAULT_SEED`.
+    :param switches: how it behaves where the real service's behaviour is unknown.
+    :param latency_ms: minimum milliseconds for every answer.
+    :param rate_limit: maximum number of requests per second, with a 429 to the others; 0 for no limit.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class LocalPaperspaceServer:
 
     @property
     def url(self) -> str:
-        """The base URL: a connection's Host."""
+        """The base URL: the Host of a connection."""
         return f"http://{HOST}:{self._port}{API_PREFIX}"
 
     @property
     def api_key(self) -> str:
-        """The key that it accepts."""
+        """The API key that it accepts."""
         return self.app.api_key
 
     @property
     def paperspace(self) -> Paperspace:
-        """The state, to arrange and to look at."""
+        """The state, to set up and to inspect."""
         return self.app.paperspace
 
     @property
@@ -77,11 +77,11 @@ class LocalPaperspaceServer:
         return list(self.app.requests)
 
     def connection_uri(self) -> str:
-        """Give the value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT`` as a URI."""
+        """Return a value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT``, as a URI."""
         return f"paperspace://:{quote(self.api_key, safe='')}@{quote(self.url, safe='')}"
 
     def connection_json(self, **extra: Any) -> str:
-        """Give the value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT`` as JSON, with extras such as ``max_attempts``."""
+        """Return a value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT``, as JSON, with extras such as ``max_attempts``."""
         connection = {"conn_type": "paperspace", "host": self.url, "password": self.api_key}
         return json.dumps({**connection, **({"extra": extra} if extra else {})})
 
@@ -93,7 +93,7 @@ class LocalPaperspaceServer:
         latency_ms: float = 0.0,
         rate_limit: int = 0,
     ) -> None:
-        """Begin anew: state from the seed, no faults, no latency, no limit, nothing recorded."""
+        """Start over: state from the seed, no faults, no latency, no limit, no recorded requests."""
         self.restore()
         self.app.paperspace = Paperspace(seed, switches=Switches().with_values(switches or {}))
         self.app.latency_s = latency_ms / 1000
@@ -103,13 +103,13 @@ class LocalPaperspaceServer:
         self.app.request_count = 0
 
     def fault(self, kind: str, **options: Any) -> Fault:
-        """Let a fault hit the requests to come. See :class:`.faults.Fault` for the options."""
+        """Add a fault for requests to come. See :class:`.faults.Fault` for the options."""
         fault = Fault(kind, **options)
         self.app.faults.append(fault)
         return fault
 
     def restore(self) -> None:
-        """End a refusal of connections at once."""
+        """Accept connections again at once, after a ``refused`` fault."""
         self._uvicorn.restore()
 
     def serve(self) -> None:
@@ -191,7 +191,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Hands the application a way to break the connection that a request came on."""
+    """Gives the application a way to break the connection of a request."""
 
     def __init__(self, *args: Any, server: _Server, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

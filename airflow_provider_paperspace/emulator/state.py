@@ -10,10 +10,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, STATUS_BY_CODE
 from airflow_provider_paperspace.emulator.switches import Switches
+from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE
 
 Json = dict[str, Any]
+
+STATUS_BY_CODE: Final = {
+    "PARSE_ERROR": 400,
+    "BAD_REQUEST": 400,
+    "UNAUTHORIZED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "METHOD_NOT_SUPPORTED": 405,
+    "TIMEOUT": 408,
+    "CONFLICT": 409,
+    "PRECONDITION_FAILED": 412,
+    "PAYLOAD_TOO_LARGE": 413,
+    "UNPROCESSABLE_CONTENT": 422,
+    "TOO_MANY_REQUESTS": 429,
+    "CLIENT_CLOSED_REQUEST": 499,
+    "INTERNAL_SERVER_ERROR": 500,
+}
+"""The error codes that the vendor lists. The set is open."""
 
 DEFAULT_SEED: Final[Json] = {
     "team": {"id": "teacme00", "namespace": "acme"},
@@ -25,11 +43,11 @@ DEFAULT_SEED: Final[Json] = {
     ],
     "foreignProjects": [{"id": "prforeign1", "name": "another-teams", "tags": ["secret-plan"]}],
 }
-"""What a new server holds. A seed file has the same form; ``foreignProjects`` belong to another team."""
+"""The initial state. A seed file has the same form; ``foreignProjects`` belong to another team."""
 
 
 class RefusalError(Exception):
-    """An error answer: one of the service's codes, a message, and what is wrong where."""
+    """An error answer: one of the service's codes, a message, and the invalid fields."""
 
     def __init__(self, code: str, message: str, problems: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -41,20 +59,20 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredTag:
-    """A tag as it is stored."""
+    """A stored tag."""
 
     id: int
     name: str
     dt_created: str
 
     def as_json(self) -> Json:
-        """Give the tag as the API shows it."""
+        """Return the tag as the API shows it."""
         return {"dtCreated": self.dt_created, "id": self.id, "name": self.name}
 
 
 @dataclass(slots=True)
 class StoredProject:
-    """A project with the tags that are linked to it, by the name's key."""
+    """A stored project, with the tags that are linked to it by key."""
 
     id: str
     name: str
@@ -66,7 +84,7 @@ class StoredProject:
     by_age: list[StoredTag] | None = None
 
     def as_json(self) -> Json:
-        """Give the project as the API shows it."""
+        """Return the project as the API shows it."""
         return {
             "dtCreated": self.dt_created,
             "dtDeleted": self.dt_deleted,
@@ -78,7 +96,7 @@ class StoredProject:
         }
 
     def tags_by_age(self) -> list[StoredTag]:
-        """Give the tags, oldest first; sorted once until they change."""
+        """Return the tags, oldest first; sorted once until they change."""
         if self.by_age is None:
             self.by_age = sorted(self.tags.values(), key=_age)
         return self.by_age
@@ -87,10 +105,10 @@ class StoredProject:
 class Paperspace:
     """The state of one local Paperspace.
 
-    :param seed: what it holds at first, in the form of :data:`DEFAULT_SEED`.
-    :param switches: how it behaves where the real one's behaviour is not known.
-    :param now: tells the instant for ``dtCreated``.
-    :raises ValueError: the seed does not have that form. The message says where.
+    :param seed: the initial state, in the form of :data:`DEFAULT_SEED`.
+    :param switches: how it behaves where the real service's behaviour is unknown.
+    :param now: returns the instant for ``dtCreated``.
+    :raises ValueError: the seed has another form. The message says where.
     """
 
     def __init__(
@@ -113,12 +131,12 @@ class Paperspace:
                 self._seed_project(project, foreign=foreign)
 
     def add_project(self, project_id: str, name: str = "", tags: Iterable[str] = (), **more: Any) -> StoredProject:
-        """Put a project with tags here, as a test arranges its world."""
+        """Add a project with tags, to set up a test."""
         self._seed_project({"id": project_id, "name": name or project_id, "tags": list(tags), **more}, foreign=False)
         return self.projects[project_id]
 
     def tag_names(self, project_id: str) -> list[str]:
-        """List a project's tags by name, oldest first, whatever the API would say."""
+        """Return the names of a project's tags, oldest first, without asking the API."""
         return [tag.name for tag in self.projects[project_id].tags_by_age()]
 
     def session(self) -> Json:
@@ -153,7 +171,7 @@ class Paperspace:
         return self._link(project, name).as_json()
 
     def remove_tag(self, project_id: str, query: Mapping[str, str]) -> Json:
-        """``projectTags-remove``: takes the tag off this project only."""
+        """``projectTags-remove``: removes the tag from this project only."""
         project = self._project(project_id)
         if set(query) != {"name"}:
             raise _invalid("name: Required, and no other parameter")
@@ -206,7 +224,7 @@ class Paperspace:
         return answer
 
     def _after(self, by_age: list[Any], cursor: str | None, *, descending: bool) -> list[Any]:
-        """Give what follows the cursor: at most a page and one more, for speed on long lists."""
+        """Return what follows the cursor: at most one page and one item, for speed on long lists."""
         if cursor is None:
             window = by_age[-MAX_PAGE_SIZE - 1 :] if descending else by_age[: MAX_PAGE_SIZE + 1]
         else:
@@ -246,7 +264,7 @@ def _age(item: Any) -> tuple[str, str]:
 
 
 def cursor_to_the_start(query: Mapping[str, str]) -> str:
-    """Give a cursor that leads to the first page."""
+    """Return a cursor that leads to the first page."""
     return _cursor(("", "") if query.get("order") == "asc" else ("~", ""))
 
 
@@ -306,10 +324,10 @@ _REQUIRED: Final = object()
 
 def _seed_value(value: object, key: str, kind: type, default: Any = _REQUIRED) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"The seed has {value!r} where it must have an object with {key!r}.")
+        raise ValueError(f"Seed: {value!r} must be an object with {key!r}.")
     found = value.get(key, default)
     if found is _REQUIRED:
-        raise ValueError(f"The seed lacks {key!r} in {value!r}.")
+        raise ValueError(f"Seed: {key!r} is missing in {value!r}.")
     if found is not default and not isinstance(found, kind):
-        raise ValueError(f"The seed's {key!r} is {found!r}, and must be of type {kind.__name__}.")
+        raise ValueError(f"Seed: {key!r} is {found!r}; it must be of type {kind.__name__}.")
     return found

@@ -1,7 +1,7 @@
-"""What the vendor does not publish, as switches.
+"""Switches for what the vendor does not publish.
 
-Each default is a choice, not a fact: the provider is right whichever way the real service answers, and the switches
-are how that is shown.
+Each default is a choice, not a fact: the provider works whichever way the real service answers, and the switches show
+that.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any, Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """How this Paperspace behaves where the real one's behaviour is not known."""
+    """How this Paperspace behaves where the real service's behaviour is unknown."""
 
     last_page_cursor: Literal["null", "absent"] = "null"
     """``nextPage`` on the last page."""
 
     add_existing: Literal["200", "409", "500"] = "200"
-    """The answer to adding a tag that is there."""
+    """The answer to adding a tag that exists."""
 
     remove_absent: Literal["404", "200"] = "404"
-    """The answer to removing a tag that is not there."""
+    """The answer to removing a tag that does not exist."""
 
     error_extras: Literal["details", "issues", "none"] = "details"
-    """What an error answer holds beside ``code`` and ``message``."""
+    """What an error answer contains besides ``code`` and ``message``."""
 
     foreign_project: Literal["404", "403"] = "404"
     """The answer for another team's project."""
@@ -35,23 +35,23 @@ class Switches:
     """Whether ``GPU`` and ``gpu`` are two tags."""
 
     default_page_size: int = 50
-    """Items on a page when the request names no limit: 1 to 120."""
+    """Items on a page when the request has no ``limit``: 1 to 120."""
 
     longest_name: str = "none"
-    """``none``, or a length and the status for longer names: ``64/400`` or ``64/500``."""
+    """``none``, or a maximum length and the status for longer names: ``64/400`` or ``64/500``."""
 
     tag_identity: Literal["team", "link"] = "team"
-    """Whether a name has one id and date in the whole team, or new ones each time it is put on a project."""
+    """Whether a name has one id and date in the whole team, or new ones each time it is added to a project."""
 
     def with_values(self, values: Mapping[str, str]) -> Switches:
-        """Give these switches with some set anew, from names and values as a command line spells them.
+        """Return these switches with some changed, from names and values in their command-line form.
 
-        :raises ValueError: no such switch or value. The message lists what there is.
+        :raises ValueError: unknown switch or value. The message lists the known ones.
         """
         return replace(self, **dict(_parsed(name, value) for name, value in values.items()))
 
     def name_limit(self) -> tuple[int, int] | None:
-        """Give the longest name's length and the status beyond it, or None without a limit."""
+        """Return the maximum length of a name and the status for longer ones; None without a limit."""
         if self.longest_name == "none":
             return None
         length, status = self.longest_name.split("/")
@@ -69,7 +69,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "longest-name": ("none", "LENGTH/400", "LENGTH/500"),
     "tag-identity": ("team", "link"),
 }
-"""Every switch as the command line spells it, with its values, the default first."""
+"""Every switch in its command-line form, with its values, the default first."""
 
 
 _PATTERNS: Final = {
@@ -79,15 +79,15 @@ _PATTERNS: Final = {
 
 
 def describe(switches: Switches) -> str:
-    """Write the switches as ``name=value``, a line each."""
+    """Return the switches as ``name=value``, one per line."""
     return "\n".join(f"{f.name.replace('_', '-')}={getattr(switches, f.name)}" for f in fields(switches))
 
 
 def _parsed(name: str, value: str) -> tuple[str, Any]:
     choices = CHOICES.get(name)
     if choices is None:
-        raise ValueError(f"There is no switch {name!r}. There are: {', '.join(CHOICES)}.")
+        raise ValueError(f"Unknown switch {name!r}. Known switches: {', '.join(CHOICES)}.")
     pattern = _PATTERNS.get(name, "|".join(choices))
     if re.fullmatch(pattern, value, re.ASCII) is None:
-        raise ValueError(f"Switch {name!r} has no value {value!r}. It has: {', '.join(choices)}.")
+        raise ValueError(f"Switch {name!r}: invalid value {value!r}. Valid values: {', '.join(choices)}.")
     return name.replace("-", "_"), int(value) if name == "default-page-size" else value

@@ -1,19 +1,18 @@
-"""Reads an Airflow connection as settings, and says where each comes from."""
+"""Reads an Airflow connection as settings, and remembers where each value comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from airflow_provider_paperspace.api.protocol import BASE_URL, CONSOLE_URL
+from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S, ClientSettings
+from airflow_provider_paperspace.protocol import BASE_URL, CONSOLE_URL
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Connection
-
-T = TypeVar("T")
 
 EXTRAS: Final = ("timeout", "max_attempts", "console_url")
 
@@ -23,9 +22,9 @@ class ConnectionSettings:
     """What a connection says.
 
     :param client: what the clients need.
-    :param console_url: where links to the console lead, without a slash at the end.
+    :param console_url: address of the Paperspace console, without a trailing slash.
     :param sources: for each setting's name, the field that it was read from, or ``default``.
-    :param unknown_extras: keys of the extra that mean nothing to us.
+    :param unknown_extras: keys of Extra that the provider does not use.
     """
 
     client: ClientSettings
@@ -35,48 +34,95 @@ class ConnectionSettings:
 
 
 def read_connection(connection: Connection, extra: Mapping[str, Any]) -> ConnectionSettings:
-    """Read a connection.
+    """Return the settings in a connection.
 
-    :param extra: its extra, parsed; given apart because reading it may need an event loop.
-    :raises ValueError: a setting is missing or makes no sense. The message names connection and field, never the key.
+    :param extra: its Extra, parsed; a separate argument because reading it may need an event loop.
+    :raises InvalidArgumentError: a setting is missing or cannot be used. The message names connection and field, and
+        never contains the key.
     """
     subject = f"Connection {connection.conn_id!r}"
     if not (connection.password or "").strip():
-        hint = " The Login field holds something: the key belongs into Password." if connection.login else ""
-        raise ValueError(
-            f"{subject} has no API key.{hint} Put it in the Password field (console: Team settings > API keys) "
-            f"or set AIRFLOW_CONN_{(connection.conn_id or '').upper()}."
+        hint = " The Login field is not empty: move the key from there." if connection.login else ""
+        raise InvalidArgumentError(
+            f"{subject} has no API key. Set it as the connection's password (console: Team settings > API keys), "
+            f"or set AIRFLOW_CONN_{(connection.conn_id or '').upper()}.{hint}"
         )
     base_url = _base_url(connection)
-    timeout = _extra(extra, "timeout", float, subject)
-    attempts = _extra(extra, "max_attempts", _whole, subject)
-    console_url = _extra(extra, "console_url", str, subject)
+    fields = _ExtraFields(extra, subject)
+    timeout, max_attempts = fields.number("timeout"), fields.whole_number("max_attempts")
+    console_url = fields.text("console_url")
     try:
         client = ClientSettings(
             api_key=connection.password or "",
             base_url=base_url or BASE_URL,
             timeout_s=DEFAULT_TIMEOUT_S if timeout is None else timeout,
-            max_attempts=DEFAULT_MAX_ATTEMPTS if attempts is None else attempts,
+            max_attempts=DEFAULT_MAX_ATTEMPTS if max_attempts is None else max_attempts,
             name=connection.conn_id or "",
         )
-    except ValueError as error:
-        raise ValueError(f"{subject}: {error}") from None
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{subject}: {error}") from None
     return ConnectionSettings(
         client=client,
-        console_url=_checked_console_url(console_url or CONSOLE_URL, subject),
+        console_url=_check_console_url(console_url or CONSOLE_URL, subject),
         sources={
             "API key": "Password",
             "base URL": "Host" if base_url else "default",
             "timeout": _source(timeout, "timeout"),
-            "max attempts": _source(attempts, "max_attempts"),
+            "max attempts": _source(max_attempts, "max_attempts"),
             "console URL": _source(console_url, "console_url"),
         },
         unknown_extras=tuple(sorted(set(map(str, extra)) - set(EXTRAS))),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _ExtraFields:
+    """Reads values that may come from a form, a URI or JSON: a number may be text, and an empty text is none.
+
+    No message quotes a value: it may be the key, in the wrong field.
+    """
+
+    extra: Mapping[str, Any]
+    subject: str
+
+    def text(self, name: str) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a URL.")
+        return value
+
+    def number(self, name: str) -> float | None:
+        value = self._value(name)
+        number = None if value is None else _parse_number(value)
+        if value is not None and number is None:
+            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a number of seconds, such as 30.")
+        return number
+
+    def whole_number(self, name: str) -> int | None:
+        value = self._value(name)
+        number = None if value is None else _parse_number(value)
+        if value is not None and (number is None or not number.is_integer()):
+            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a whole number, such as 5.")
+        return None if number is None else int(number)
+
+    def _value(self, name: str) -> Any:
+        value = self.extra.get(name)
+        return None if value == "" else value
+
+
+def _parse_number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _base_url(connection: Connection) -> str:
-    """Join the base URL from where it may stand: whole in Host, or in the parts that a URI leaves in their fields."""
+    """Return the base URL: whole in Host, or put together from the fields into which a URI splits it."""
     host = (connection.host or "").strip()
     if not host:
         return ""
@@ -94,38 +140,16 @@ def _has_port(url: str) -> bool:
     try:
         return urlsplit(url).port is not None
     except ValueError:
-        return True  # malformed, and refused as that later
+        return True  # malformed; refused later
 
 
-def _extra(extra: Mapping[str, Any], name: str, read: Callable[[Any], T], subject: str) -> T | None:
-    """Read a value from a form, a URI or JSON: a number may be text, and an empty text is none."""
-    value = extra.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        if isinstance(value, (bool, list, dict)):
-            raise TypeError
-        return read(value)
-    except (TypeError, ValueError):
-        kind = {"float": "a number of seconds", "_whole": "a whole number", "str": "a URL"}[read.__name__]
-    # The value is not quoted, nor the error that quotes it: it may be the key, in the wrong field.
-    raise ValueError(f"{subject}: Extra {name!r} must be {kind}, and its value is none.")
-
-
-def _whole(value: Any) -> int:
-    number = float(value)
-    if not number.is_integer():
-        raise ValueError
-    return int(number)
-
-
-def _checked_console_url(url: str, subject: str) -> str:
+def _check_console_url(url: str, subject: str) -> str:
     try:
         parts = urlsplit(url.strip())
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or parts.query:
-        raise ValueError(f"{subject}: Extra 'console_url' must be a URL such as {CONSOLE_URL!r}.")
+        raise InvalidArgumentError(f"{subject}: Extra 'console_url' must be a URL such as {CONSOLE_URL!r}.")
     return url.strip().rstrip("/")
 
 

@@ -1,38 +1,52 @@
-"""The hook: an Airflow connection, as a Paperspace client."""
+"""The hook: an Airflow connection as a Paperspace client.
+
+Importing this module loads no HTTP library, so operators and sensors may import it in a DAG file.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from airflow_provider_paperspace._compat import BaseHook, get_async_connection, get_async_extra_dejson, mask_secret
-from airflow_provider_paperspace.api.errors import ADVICE_ON_KEY
-from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
-from airflow_provider_paperspace.api.policies import Policy
-from airflow_provider_paperspace.api.protocol import MAX_PAGE_SIZE, Order
-from airflow_provider_paperspace.api.sync_client import PaperspaceClient
+from airflow_provider_paperspace._compat import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    BaseHook,
+    get_async_connection,
+    get_async_extra_dejson,
+    mask_secret,
+)
+from airflow_provider_paperspace.api.errors import InvalidArgumentError, PaperspaceError
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
+from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.provider_info import get_provider_info
 
 if TYPE_CHECKING:
+    from airflow_provider_paperspace.api._messages import Flow
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
+    from airflow_provider_paperspace.api.client import PaperspaceClient
+    from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
+    from airflow_provider_paperspace.api.policies import Policy
 
-TEST_TIMEOUT_S = 10.0
-TEST_ATTEMPTS = 2
+T = TypeVar("T")
+
+TEST_TIMEOUT_S: Final = 10.0
+TEST_MAX_ATTEMPTS: Final = 2
 
 
 class PaperspaceHook(BaseHook):
-    """Talks to the Paperspace API through an Airflow connection of type ``paperspace``.
+    """Calls the Paperspace API over an Airflow connection of type ``paperspace``.
 
-    The methods are those of :class:`~airflow_provider_paperspace.api.sync_client.PaperspaceClient`, which keeps its
-    connections open between calls. Close the hook, or use it in a ``with`` block; one that is forgotten closes when
-    it is collected.
+    The methods are those of :class:`~airflow_provider_paperspace.api.PaperspaceClient`, which keeps its connections
+    open between calls. Close the hook, or use it in a ``with`` block; a hook that is not closed is closed when it is
+    garbage-collected.
 
-    :param paperspace_conn_id: the connection's id.
+    :param paperspace_conn_id: the connection id.
     """
 
     conn_name_attr = "paperspace_conn_id"
@@ -46,110 +60,113 @@ class PaperspaceHook(BaseHook):
         self._client: PaperspaceClient | None = None
         self._settings: ConnectionSettings | None = None
 
-    def get_conn(self) -> PaperspaceClient:
-        """Give the client, the same one until :meth:`close`.
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The settings in the connection, read once until :meth:`close`.
 
-        :raises ValueError: a setting of the connection is missing or makes no sense.
+        :raises InvalidArgumentError: a setting is missing or cannot be used.
+        """
+        if self._settings is None:
+            connection = self.get_connection(self.paperspace_conn_id)
+            self._settings = read_connection(connection, connection.extra_dejson)
+            _mask_stripped_key(self._settings, connection.password)
+        return self._settings
+
+    def get_conn(self) -> PaperspaceClient:
+        """Return the blocking client, the same one until :meth:`close`.
+
+        :raises InvalidArgumentError: a setting of the connection is missing or cannot be used.
         """
         if self._client is None:
+            from airflow_provider_paperspace.api.client import PaperspaceClient
+
             self._client = PaperspaceClient(self.settings.client)
             weakref.finalize(self, self._client.close)
         return self._client
 
     async def get_async_conn(self, *, max_attempts: int | None = None) -> AsyncPaperspaceClient:
-        """Open a client for this event loop. It is the caller's to close, best by ``async with``.
+        """Return a new client for the running event loop. The caller closes it, best with ``async with``.
 
-        :param max_attempts: how often it sends a request at most, if that is less than the connection says.
-        :raises ValueError: a setting of the connection is missing or makes no sense.
+        :param max_attempts: maximum number of times it sends a request, if lower than the connection's.
+        :raises InvalidArgumentError: a setting of the connection is missing or cannot be used.
         """
-        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare
-
         connection = await get_async_connection(self.paperspace_conn_id, hook=self)
         settings = read_connection(connection, await get_async_extra_dejson(connection))
-        await asyncio.to_thread(prepare)
         attempts = min(settings.client.max_attempts, max_attempts or settings.client.max_attempts)
-        return AsyncPaperspaceClient(replace(settings.client, max_attempts=attempts))
+        client_settings = replace(settings.client, max_attempts=attempts)
+        client_class = await asyncio.to_thread(_prepare_async_client, client_settings)
+        return client_class(client_settings)
 
-    @property
-    def settings(self) -> ConnectionSettings:
-        """What the connection says, read once until :meth:`close`: Airflow may have to be asked for it."""
-        if self._settings is None:
-            self._settings = self.read_settings()
-        return self._settings
-
-    def read_settings(self) -> ConnectionSettings:
-        """Read the connection, as it is now.
-
-        :raises ValueError: a setting of the connection is missing or makes no sense.
-        """
-        connection = self.get_connection(self.paperspace_conn_id)
-        settings = read_connection(connection, connection.extra_dejson)
-        if settings.client.api_key != connection.password:
-            # Airflow masks the password as it stands; the key is what is left without the blanks around it.
-            mask_secret(settings.client.api_key)
-        return settings
+    def run(self, flow: Flow[T]) -> T:
+        """Run a flow of :mod:`airflow_provider_paperspace.api` to its end, and return its result."""
+        return self.get_conn().run(flow)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the API key works, for the Test button: one request, within seconds, never raising."""
+        """Return whether the API key works, for the Test button: one request, within seconds. Never raises."""
+        from airflow_provider_paperspace.api.client import PaperspaceClient
+
         try:
-            settings = self.read_settings().client
+            settings = self.settings.client
             timeout_s = min(settings.timeout_s, TEST_TIMEOUT_S)
-            attempts = min(settings.max_attempts, TEST_ATTEMPTS)
+            attempts = min(settings.max_attempts, TEST_MAX_ATTEMPTS)
             with PaperspaceClient(replace(settings, timeout_s=timeout_s, max_attempts=attempts)) as client:
                 session = client.get_session()
-        except Exception as error:  # noqa: BLE001  # whatever it is belongs on the page, not into a stack trace
+        except Exception as error:  # noqa: BLE001  # any error belongs on the page, not into a stack trace
             return False, str(error)
         if session is None:
-            return False, f"Paperspace does not accept the key of connection {settings.name!r}. {ADVICE_ON_KEY}"
+            return False, (
+                f"Paperspace does not accept the API key of connection {settings.name!r}. Create a new one in the "
+                "Paperspace console (Team settings > API keys) and set it as the connection's password."
+            )
         return True, f"Connected to team {session.team_namespace!r} as {session.user_email}"
 
     def iter_project_tags(
         self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
     ) -> Iterator[Tag]:
-        """Iterate over a project's tags with a page in memory at a time."""
+        """Iterate over a project's tags, with one page in memory at a time."""
         return self.get_conn().iter_project_tags(project_id, order=order, page_size=page_size)
 
     def list_project_tags(self, project_id: str, *, order: Order = "desc") -> list[Tag]:
-        """List a project's tags, each name once."""
+        """Return all tags of a project, each name once."""
         return self.get_conn().list_project_tags(project_id, order=order)
 
     def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Put one or many tags on a project; give the tags now there, in the order asked."""
+        """Add one or many tags to a project; return the tags that are now there, in the given order."""
         return self.get_conn().add_project_tags(project_id, names)
 
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:
-        """Take one or many tags off a project; give those that were taken off."""
+        """Remove one or many tags from a project; return the tags that were removed."""
         return self.get_conn().remove_project_tags(project_id, names, missing_ok=missing_ok)
 
     def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
-        """Let a project have exactly these tags among those that begin with ``within``; others stay."""
+        """Make these the only tags among those that start with ``within``; all others stay."""
         return self.get_conn().set_project_tags(project_id, names, within=within)
 
-    def converge_project_tags(self, project_id: str, policy: Policy) -> TagChange:
+    def converge_project_tags(self, project_id: str, policy: Policy, change: TagChange | None = None) -> TagChange:
         """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants."""
-        return self.get_conn().converge_project_tags(project_id, policy)
+        return self.get_conn().converge_project_tags(project_id, policy, change)
 
     def iter_projects(self, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Iterator[Project]:
-        """Iterate over the team's projects, deleted ones included, with a page in memory at a time."""
+        """Iterate over the team's projects, deleted ones included, with one page in memory at a time."""
         return self.get_conn().iter_projects(order=order, page_size=page_size)
 
     def get_project(self, project_id: str) -> Project:
-        """Read one project."""
+        """Return one project."""
         return self.get_conn().get_project(project_id)
 
     def resolve_project_id(self, name: str) -> str:
-        """Find the id of the one project with exactly this name; deleted projects do not count.
+        """Return the id of the one project with exactly this name; deleted projects do not count.
 
-        :raises ProjectNameError: there is none, or there are several.
+        :raises ProjectNameError: no project has the name, or several have.
         """
         return self.get_conn().resolve_project_id(name)
 
     def get_session(self) -> Session | None:
-        """Read who the key belongs to; None when the service does not accept the key."""
+        """Return who the API key belongs to; None when the service does not accept the key."""
         return self.get_conn().get_session()
 
     def close(self) -> None:
-        """Close the client; the next call opens a new one."""
+        """Close the client and forget the settings; the next call reads the connection again."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -165,7 +182,7 @@ class PaperspaceHook(BaseHook):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Give the form's own fields, for Airflow before 3.2."""
+        """Return the provider's own form fields, for Airflow before 3.2."""
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import StringField
 
@@ -177,8 +194,46 @@ class PaperspaceHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Give the form's labels, placeholders and hidden fields, for Airflow before 3.2."""
+        """Return the form's labels, placeholders and hidden fields, for Airflow before 3.2."""
         return {key.replace("-", "_"): value for key, value in _connection_type()["ui-field-behaviour"].items()}
+
+
+@contextmanager
+def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]:
+    """Open the hook for a ``with`` block of a task.
+
+    :raises AirflowFailException: in the block, something failed permanently.
+    """
+    try:
+        with PaperspaceHook(paperspace_conn_id) as hook:
+            yield hook
+    except (InvalidArgumentError, AirflowNotFoundException) as error:
+        raise AirflowFailException(f"Task {task_id!r}: {error}") from error
+    except PaperspaceError as error:
+        if error.is_permanent:
+            raise AirflowFailException(str(error)) from error
+        raise
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether another try of the same task would fail in the same way."""
+    if isinstance(error, PaperspaceError):
+        return error.is_permanent
+    return isinstance(error, (AirflowFailException, AirflowNotFoundException))
+
+
+def _prepare_async_client(settings: Any) -> type[AsyncPaperspaceClient]:
+    """Import the client and read the CA certificates: slow, so not in the event loop."""
+    from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare
+
+    prepare(settings)
+    return AsyncPaperspaceClient
+
+
+def _mask_stripped_key(settings: ConnectionSettings, password: str | None) -> None:
+    """Mask the key without the blanks around it: Airflow masks the password as it stands."""
+    if settings.client.api_key != password:
+        mask_secret(settings.client.api_key)
 
 
 def _connection_type() -> dict[str, Any]:

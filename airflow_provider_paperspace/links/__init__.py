@@ -1,1 +1,1 @@
-"""Links: buttons that lead from a task to the Paperspace console."""
+"""Links: buttons from a task to the Paperspace console."""

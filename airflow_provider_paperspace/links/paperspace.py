@@ -1,6 +1,6 @@
 """The button that leads from a task to its project in the Paperspace console.
 
-The address needs the team's namespace, which the worker asks for while the task runs and leaves, with the rest, as an
+The address needs the team's namespace, which the worker asks for while the task runs and stores, with the rest, as an
 XCom. Airflow 3 shows that XCom; Airflow 2 has its webserver call :meth:`PaperspaceProjectLink.get_link`, which reads
 it. Neither calls the API.
 """
@@ -25,22 +25,22 @@ LINK_TIMEOUT_S: Final = 5.0
 
 
 class PaperspaceProjectLink(BaseOperatorLink):
-    """A button to the project's page in the console, or to the team's projects where a task has many."""
+    """A button to the project's page in the console, or to the team's projects if a task has many."""
 
     name = "Paperspace project"
     xcom_key = "_link_PaperspaceProjectLink"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Give the address that the task left; nothing when it left none."""
+        """Return the address that the task stored, or an empty string."""
         try:
             return XCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
         except Exception:
-            log.debug("There is no link for %s", ti_key, exc_info=True)
+            log.debug("No link stored for %s", ti_key, exc_info=True)
             return ""
 
 
 def push_link(context: Mapping[str, Any], hook: PaperspaceHook, project_id: str | None = None) -> None:
-    """Leave the link for a task: to one project, or to all of the team's. Without a session there is no link."""
+    """Store a task's link: to one project, or to all of the team's. Without a session there is no link."""
     ti = context.get("ti")
     if ti is None:
         return
@@ -48,13 +48,13 @@ def push_link(context: Mapping[str, Any], hook: PaperspaceHook, project_id: str 
         url = console_url(hook, project_id)
         if url is not None:
             ti.xcom_push(key=PaperspaceProjectLink.xcom_key, value=url)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the task itself is not to fail for a button
-        log.info("There is no link to the Paperspace console: %s", error)
+    except Exception as error:  # noqa: BLE001  # a task must not fail because of its button
+        log.info("No link to the Paperspace console: %s", error)
 
 
 def console_url(hook: PaperspaceHook, project_id: str | None = None) -> str | None:
-    """Give the address of a project, or of all projects, in the console; None when the key is not accepted."""
-    from airflow_provider_paperspace.api.sync_client import PaperspaceClient
+    """Return the console's page of a project, or of all projects; None when the key is not accepted."""
+    from airflow_provider_paperspace.api.client import PaperspaceClient
 
     settings = hook.settings
     quick = replace(settings.client, timeout_s=min(LINK_TIMEOUT_S, settings.client.timeout_s), max_attempts=1)

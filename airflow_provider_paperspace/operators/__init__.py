@@ -1,1 +1,1 @@
-"""Operators: what a DAG does with project tags."""
+"""Operators for Paperspace projects and their tags."""

@@ -7,6 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_paperspace._arguments import (
+    Tags,
+    find_project,
+    parse_match_mode,
+    parse_patterns,
+    parse_whole_number,
+)
 from airflow_provider_paperspace._compat import (
     AirflowException,
     AirflowFailException,
@@ -16,12 +23,11 @@ from airflow_provider_paperspace._compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_paperspace.api.conditions import Look, MatchMode, TagCondition, tag_condition
-from airflow_provider_paperspace.api.errors import PaperspaceError
-from airflow_provider_paperspace.arguments import tag_names, whole_number
-from airflow_provider_paperspace.hooks.opening import find_project_id, is_beyond_retry, open_hook
+from airflow_provider_paperspace.api.errors import InvalidArgumentError, PaperspaceError
+from airflow_provider_paperspace.hooks.paperspace import is_permanent, open_hook
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, push_link
-from airflow_provider_paperspace.triggers.project_tag_wait import DEFAULT_MAX_FAILURES, ProjectTagTrigger
+from airflow_provider_paperspace.rules.watching import Match, MatchMode, TagCondition
+from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, ProjectTagTrigger
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
@@ -34,20 +40,20 @@ log = logging.getLogger(__name__)
 class ProjectTagSensor(BaseSensorOperator):
     """Wait until a project has, or no longer has, certain tags.
 
-    Returns the tags that match, as plain JSON under the API's own keys.
+    Returns the matching tags, as plain JSON under the API's own keys.
 
-    Deferred (``deferrable=True``) it looks once and then leaves the worker; the triggerer polls. The wait ends at an
-    instant, ``timeout`` after the task began, which a restart of the triggerer neither moves nor forgets. Many sensors
-    on one project share their polls there. Polls that fail and may pass are survived, up to ``max_failures`` in a row.
+    With ``deferrable=True`` it polls once and then leaves the worker; the triggerer keeps polling. The wait ends
+    ``timeout`` seconds after the task started, whatever restarts there are. Sensors on one project share their polls
+    there. Up to ``max_failures`` polls in a row may fail with an error that may pass.
 
     :param tags: names, or patterns such as ``approved:*``; or tags as another task returned them. Templated.
-    :param project_id: the project's id, or the project as another task returned it. Templated.
-    :param project_name: the project's name, exactly, in place of its id. Templated.
+    :param project_id: the project id, or the project as another task returned it. Templated.
+    :param project_name: the exact project name, instead of its id. Templated.
     :param mode_of_match: ``all``: each of ``tags`` has a match; ``any``: at least one has; ``none``: none has.
     :param deferrable: whether to wait without a worker. Default: Airflow's ``[operators] default_deferrable``.
-    :param max_failures: deferred, how many polls in a row may fail.
-    :param paperspace_conn_id: the connection's id. Templated.
-    :param kwargs: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and all else that a sensor takes.
+    :param max_failures: when deferred, maximum number of failed polls in a row.
+    :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and the other arguments of a sensor.
     """
 
     template_fields: Sequence[str] = ("project_id", "project_name", "tags", "paperspace_conn_id")
@@ -56,7 +62,7 @@ class ProjectTagSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        tags: str | Sequence[Any],
+        tags: Tags,
         project_id: str | Mapping[str, Any] | None = None,
         project_name: str | None = None,
         mode_of_match: MatchMode = "all",
@@ -67,7 +73,7 @@ class ProjectTagSensor(BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)
         if (project_id is None) == (project_name is None):
-            raise ValueError(f"Task {self.task_id!r}: give exactly one of project_id and project_name.")
+            raise InvalidArgumentError(f"Task {self.task_id!r}: set exactly one of project_id and project_name.")
         self.tags = tags
         self.project_id = project_id
         self.project_name = project_name
@@ -75,34 +81,41 @@ class ProjectTagSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.max_failures = max_failures
         self.paperspace_conn_id = paperspace_conn_id
-        self._resolved_id: str | None = None
+        self._found_project_id: str | None = None
 
     def execute(self, context: Context) -> Any:
-        """Wait here, or look once and defer."""
+        """Wait here, or poll once and defer."""
         if not self.deferrable:
             return super().execute(context)
-        began = datetime.now(UTC)
+        deadline = datetime.now(UTC) + timedelta(seconds=self.timeout)
         try:
-            look = self._first_look(context)
+            with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+                condition, max_failures = self._condition(), parse_whole_number(self.max_failures, "max_failures")
+                project_id = self._find_project_id(hook, context)
+                match = self._first_poll(hook, project_id, condition)
         except AirflowFailException as error:
             raise self._skip_or(error) from error
         except PaperspaceError as error:
             if self.never_fail:
                 raise self._skip_or(error) from error
             raise
-        if look is not None and look.is_met:
-            return _as_json(look)
-        deadline = began + timedelta(seconds=self.timeout)
-        log.info("Project %r has not %s yet: the wait goes on in the triggerer", self._resolved_id, self._condition())
+        if match is not None and match.is_met:
+            return _as_json(match)
+        log.info(
+            "Project %r: %s not met yet; waiting in the triggerer until %s",
+            project_id,
+            condition,
+            deadline.strftime("%Y-%m-%d %H:%M UTC"),
+        )
         self.defer(
             trigger=ProjectTagTrigger(
-                project_id=self._resolved_id or "",
-                tags=self._condition().patterns,
-                mode_of_match=self.mode_of_match,
+                project_id=project_id,
+                tags=condition.patterns,
+                mode_of_match=condition.mode,
                 paperspace_conn_id=self.paperspace_conn_id,
                 poke_interval=float(self.poke_interval),
                 deadline=deadline.isoformat(),
-                max_failures=whole_number(self.max_failures, "max_failures"),
+                max_failures=max_failures,
             ),
             method_name="execute_complete",
             timeout=self.execution_timeout,
@@ -110,17 +123,18 @@ class ProjectTagSensor(BaseSensorOperator):
         raise AssertionError("defer raises")
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Poll once."""
         with open_hook(self.paperspace_conn_id, self.task_id) as hook:
-            look = self._look(hook, context)
-        return PokeReturnValue(is_done=look.is_met, xcom_value=_as_json(look) if look.is_met else None)
+            condition = self._condition()
+            match = _poll(hook, self._find_project_id(hook, context), condition)
+        return PokeReturnValue(is_done=match.is_met, xcom_value=_as_json(match) if match.is_met else None)
 
     def execute_complete(self, context: Context, event: Any = None) -> list[TagJson]:
-        """Take up what the trigger came to.
+        """Return the matching tags from the trigger's event.
 
-        :raises AirflowSensorTimeout: the tags did not come in time.
-        :raises AirflowFailException: the wait ended for a reason that a retry cannot mend.
-        :raises AirflowException: it ended otherwise, or the event is none that the trigger gives.
+        :raises AirflowSensorTimeout: the condition was not met in time.
+        :raises AirflowFailException: the wait ended for a permanent reason.
+        :raises AirflowException: it ended for another reason, or the event is not one of the trigger's.
         """
         status = event.get("status") if isinstance(event, Mapping) else None
         tags = event.get("tags") if isinstance(event, Mapping) else None
@@ -130,40 +144,46 @@ class ProjectTagSensor(BaseSensorOperator):
         if status == "timeout":
             raise self._skip_or(AirflowSensorTimeout(message))
         if status == "error":
-            lasting = event.get("lasting") is True
-            raise self._skip_or(AirflowFailException(message) if lasting else AirflowException(message))
-        raise AirflowException(f"Task {self.task_id!r}: the trigger gave {event!r}, which is no event of a tag's wait.")
+            permanent = event.get("permanent") is True
+            raise self._skip_or(AirflowFailException(message) if permanent else AirflowException(message))
+        raise AirflowException(f"Task {self.task_id!r}: unexpected event from ProjectTagTrigger: {event!r}")
 
-    def _first_look(self, context: Context) -> Look | None:
-        """Look once; None when the look failed and the failure may pass."""
-        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
-            try:
-                return self._look(hook, context)
-            except PaperspaceError as error:
-                if self._resolved_id is None or is_beyond_retry(error):
-                    raise
-                log.warning("The first look failed, the wait goes on: %s", error)
-                return None
+    def _first_poll(self, hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match | None:
+        """Poll once; return None if that failed with an error that may pass."""
+        try:
+            return _poll(hook, project_id, condition)
+        except PaperspaceError as error:
+            if is_permanent(error):
+                raise
+            log.warning("The first poll failed; the triggerer keeps polling: %s", error)
+            return None
 
-    def _look(self, hook: PaperspaceHook, context: Context) -> Look:
-        condition = self._condition()
-        if self._resolved_id is None:
-            self._resolved_id = find_project_id(hook, self.project_id, self.project_name)
-            push_link(context, hook, self._resolved_id)
-        look = condition.look(hook.list_project_tags(self._resolved_id))
-        found = ", ".join(repr(tag.name) for tag in look.matching) or "none"
-        log.info("Project %r, waiting for %s: found %s", self._resolved_id, condition, found)
-        return look
+    def _find_project_id(self, hook: PaperspaceHook, context: Context) -> str:
+        """Return the project id, looked up on the first poll only."""
+        if self._found_project_id is None:
+            self._found_project_id = hook.run(find_project(self.project_id, self.project_name))
+            push_link(context, hook, self._found_project_id)
+        return self._found_project_id
 
     def _condition(self) -> TagCondition:
-        return tag_condition(tag_names(self.tags), self.mode_of_match)
+        patterns = parse_patterns(self.tags, "tags")
+        if not patterns:
+            raise InvalidArgumentError("tags is empty: there is no tag to wait for.")
+        return TagCondition(patterns, parse_match_mode(self.mode_of_match))
 
     def _skip_or(self, error: Exception) -> Exception:
-        """Give a skip in the error's place, if the task is to be skipped where it would fail."""
+        """Return the error, or a skip if the task is to be skipped rather than fail."""
         if self.soft_fail or self.never_fail:
-            return AirflowSkipException(f"Skipped in place of failing: {error}")
+            return AirflowSkipException(f"Skipped instead of failing: {error}")
         return error
 
 
-def _as_json(look: Look) -> list[TagJson]:
-    return [tag.as_json() for tag in look.matching]
+def _poll(hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match:
+    match = condition.match(hook.list_project_tags(project_id))
+    matching = ", ".join(repr(tag.name) for tag in match.tags) or "none"
+    log.info("Project %r: waiting for %s; matching tags: %s", project_id, condition, matching)
+    return match
+
+
+def _as_json(match: Match) -> list[TagJson]:
+    return [tag.as_json() for tag in match.tags]

@@ -1,1 +1,1 @@
-"""Triggers: waiting for tags in the triggerer, without a worker."""
+"""Triggers: wait for tags in the triggerer, without a worker."""

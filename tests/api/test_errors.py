@@ -1,3 +1,5 @@
+"""The error tree: classes, messages, what is permanent, redaction and pickling."""
+
 from __future__ import annotations
 
 import json
@@ -10,15 +12,18 @@ from airflow_provider_paperspace.api.errors import (
     ApiError,
     AuthenticationError,
     ConflictError,
+    InvalidArgumentError,
     NotFoundError,
     PaperspaceError,
     PermissionDeniedError,
+    ProjectNameError,
     RateLimitError,
     ServerError,
+    StoppedError,
     TagNotFoundError,
     TransportError,
     UnexpectedResponseError,
-    api_error,
+    retry_after_text,
 )
 
 BODY = json.dumps({"code": "CODE", "message": "why", "details": {"a": 1}}).encode()
@@ -41,48 +46,109 @@ BODY = json.dumps({"code": "CODE", "message": "why", "details": {"a": 1}}).encod
     ],
 )
 def test_the_status_decides_the_class(status: int, kind: type[ApiError]) -> None:
-    error = api_error(status, BODY)
+    error = ApiError.of(status, BODY)
     assert type(error) is kind
     assert (error.status, error.code, error.message, error.details) == (status, "CODE", "why", {"a": 1})
     assert error.advice
 
 
-def test_a_message_says_what_happened_to_what_through_what_and_what_to_do() -> None:
-    error = api_error(403, BODY, subject="Project 'p'", action="add tag 'gpu'", attempts=3)
+@pytest.mark.parametrize(
+    ("status", "is_permanent"),
+    [
+        *[(status, True) for status in (400, 401, 403, 404, 405, 412, 413, 422)],
+        *[(status, False) for status in (408, 409, 425, 429, 499, 500, 501, 502, 503, 504, 599)],
+    ],
+)
+def test_the_status_decides_what_is_permanent(status: int, is_permanent: bool) -> None:
+    assert ApiError.of(status, BODY).is_permanent is is_permanent
+
+
+@pytest.mark.parametrize(
+    ("error", "is_permanent"),
+    [
+        (InvalidArgumentError("The project id is empty."), True),
+        (TagNotFoundError(("a",)), True),
+        (ProjectNameError("no project has this name"), True),
+        (TransportError("reset"), False),
+        (StoppedError("stopped"), False),
+        (UnexpectedResponseError("odd"), False),
+        (PaperspaceError("odd"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_some_other_errors_are_permanent(error: PaperspaceError, is_permanent: bool) -> None:
+    assert error.is_permanent is is_permanent
+
+
+def test_a_message_has_a_subject_a_cause_and_advice() -> None:
+    error = ApiError.of(403, BODY, subject="Project 'p'", action="add tag 'gpu'", attempts=3)
     error.connection = "paperspace_default"
-    error.notes.append("Before that, 'a' added well.")
+    error.notes.append("Already added: 'a'.")
     assert str(error) == (
         "Project 'p': could not add tag 'gpu': the service answered 403 CODE, 'why', details {\"a\": 1} "
-        "(connection 'paperspace_default', 3 attempts). Before that, 'a' added well. "
-        "The key's user may not do this. Team members can be refused on projects that they did not make: "
+        "(connection 'paperspace_default', 3 attempts). Already added: 'a'. "
+        "The key's user may not do this. Team members can be refused on projects that they did not create: "
         "use the key of the project's owner or of a team admin."
     )
     assert repr(error) == f"PermissionDeniedError({str(error)!r})"
 
 
-def test_the_issues_of_older_servers_stand_in_for_details() -> None:
-    error = api_error(400, b'{"code": "BAD_REQUEST", "message": "m", "issues": [{"message": "limit"}]}')
+def test_a_bad_argument_has_a_message_of_its_own() -> None:
+    error = InvalidArgumentError("The project id is empty.")
+    error.connection = "paperspace_default"
+    assert str(error) == "The project id is empty."
+    assert isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "note"),
+    [
+        (None, ""),
+        (7.0, "The service asked to wait 7 s."),
+        (3600.0, "The service asked to wait 3600 s (capped at 120 s)."),
+    ],
+)
+def test_an_error_tells_how_long_to_wait(seconds: float | None, note: str) -> None:
+    error = ApiError.of(429, BODY, retry_after_s=seconds)
+    assert (error.retry_after_s, error.notes) == (seconds, [note] if note else [])
+    assert note in str(error)
+
+
+def test_a_retry_after_text_names_the_cap() -> None:
+    assert retry_after_text(3) == "3 s"
+    assert retry_after_text(120) == "120 s"
+    assert retry_after_text(3600) == "3600 s (capped at 120 s)"
+
+
+def test_the_issues_of_older_servers_become_details() -> None:
+    error = ApiError.of(400, b'{"code": "BAD_REQUEST", "message": "m", "issues": [{"message": "limit"}]}')
     assert error.details == [{"message": "limit"}]
     assert "limit" in str(error)
 
 
 @pytest.mark.parametrize("body", [b"<html>\n <title>Bad  Gateway</title>", b"", b"null", b'"text"', b"[" * 100_000])
-def test_an_error_body_that_is_no_object_is_shown_by_its_beginning(body: bytes) -> None:
-    error = api_error(502, body)
+def test_a_body_that_is_not_an_object_is_quoted_in_part(body: bytes) -> None:
+    error = ApiError.of(502, body)
     assert (error.code, error.details) == ("", None)
     assert len(error.message) <= 201
     assert str(error).startswith("the service answered 502")
 
 
-def test_fields_of_other_types_are_passed_over() -> None:
-    error = api_error(500, b'{"code": 7, "message": ["x"]}')
+def test_long_details_are_shortened() -> None:
+    error = ApiError.of(400, json.dumps({"code": "C", "message": "m", "details": ["x" * 1_000]}).encode())
+    assert "x" * 190 in str(error)
+    assert "x" * 200 not in str(error)
+
+
+def test_error_fields_of_other_types_are_ignored() -> None:
+    error = ApiError.of(500, b'{"code": 7, "message": ["x"]}')
     assert (error.code, error.message) == ("", "")
 
 
-def test_a_secret_is_blanked_wherever_it_was_echoed() -> None:
-    error = api_error(400, b'{"code": "C", "message": "Bearer KEY", "details": {"KEY": ["KEY", 7, null]}}')
+def test_redact_replaces_the_secret_everywhere() -> None:
+    error = ApiError.of(400, b'{"code": "C", "message": "Bearer KEY", "details": {"KEY": ["KEY", 7, null]}}')
     error.notes.append("KEY")
-    error.without("KEY")
+    error.redact("KEY")
     assert "KEY" not in f"{error} {error!r} {vars(error)} {error.args}"
     assert error.details == {"***": ["***", 7, None]}
 
@@ -90,19 +156,23 @@ def test_a_secret_is_blanked_wherever_it_was_echoed() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        TransportError("no answer", subject="Project 'p'", action="list its tags", at_s=7.0),
+        TransportError("no answer", subject="Project 'p'", action="list its tags", at_s=7.0, max_attempts=5),
         UnexpectedResponseError("odd"),
+        InvalidArgumentError("The project id is empty."),
         TagNotFoundError(("a", "b"), subject="Project 'p'", action="remove tags"),
-        api_error(429, BODY, retry_after_s=3.0),
+        ProjectNameError("2 projects have this name", ("p", "q"), subject="Project named 'n'", action="find it"),
+        ApiError.of(429, BODY, retry_after_s=3.0),
     ],
+    ids=lambda error: type(error).__name__,
 )
-def test_an_error_survives_a_pickle_as_executors_need_it(error: PaperspaceError) -> None:
+def test_an_error_survives_pickling(error: PaperspaceError) -> None:
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own bytes
     assert type(copy) is type(error)
     assert (str(copy), vars(copy), copy.args) == (str(error), vars(error), error.args)
+    assert copy.is_permanent is error.is_permanent
 
 
-def test_the_tree_is_as_drawn() -> None:
+def test_the_docstring_draws_the_real_tree() -> None:
     drawn = {
         line.split()[-1] if "──" not in line else line.split("── ")[1].split()[0]
         for line in (errors.__doc__ or "").split("::\n")[1].split("A message")[0].splitlines()

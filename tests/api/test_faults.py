@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way: either the state is as asked and the call returned, or it raised a documented error.
+"""Whatever goes wrong: a call returns with the state as asked, or it raises a documented error.
 
 Every fault at every request of every operation, one at a time, and in random pairs. No tag that was not named is
 ever touched, and no call returns while the state is not as asked.
@@ -7,7 +7,7 @@ ever touched, and no call returns while the state is not as asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
@@ -24,6 +24,7 @@ from airflow_provider_paperspace.api.errors import (
     TransportError,
     UnexpectedResponseError,
 )
+from airflow_provider_paperspace.api.settings import ClientSettings
 from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.clients import Client
@@ -40,10 +41,10 @@ BEFORE: Final = {"old", "stale", *STRANGERS}
 
 @dataclass(frozen=True)
 class Operation:
-    """A call, what it gives when all goes well, and the tags that are then on the project."""
+    """A call, what it returns when nothing fails, and the tags that are then on the project."""
 
     call: Callable[[Client], Any]
-    gives: Any
+    result: Any
     after: frozenset[str]
     requests: int
 
@@ -71,7 +72,7 @@ OPERATIONS: Final = {
 }
 
 APPLIED: Final = ["408", "500", "502", "503", "504"]
-"""Error answers that may come although the write took effect."""
+"""Error answers that may arrive although the write took effect."""
 
 FAULTS: Final = [(kind, {}) for kind in KINDS if kind != "slow"] + [
     *[("429", {"retry_after": "2"}), ("503", {"retry_after": "Mon, 02 Mar 2026 12:01:00 GMT"})],
@@ -79,8 +80,8 @@ FAULTS: Final = [(kind, {}) for kind in KINDS if kind != "slow"] + [
 ]
 FAULT_IDS: Final = ["-".join([kind, *options]) for kind, options in FAULTS]
 
-NEVER_MENDED: Final = {"401": AuthenticationError, "403": PermissionDeniedError}
-"""Errors that come out whenever they are met; after all the others a call may still end well."""
+ALWAYS_RAISED: Final = {"401": AuthenticationError, "403": PermissionDeniedError}
+"""Errors that always come out; after all other faults a call may still succeed."""
 
 MAY_RAISE: Final = {
     "401": AuthenticationError,
@@ -91,29 +92,31 @@ MAY_RAISE: Final = {
     "no-cursor": UnexpectedResponseError,
     "repeated-cursor": UnexpectedResponseError,
 }
-"""The error that each kind of fault, met once, may come out as; those not listed must be survived."""
+"""The error that a single fault may come out as. Faults that are not listed must be survived."""
 
 
 def check(operation: Operation, client: Client, server: LocalPaperspaceServer) -> PaperspaceError | None:
-    """Make the call, and check what must hold whatever happens. Give the error, if one came out."""
+    """Make the call, and check what must always hold. Return the error, if one came out."""
     try:
         result, error = operation.call(client), None
     except PaperspaceError as raised:
         result, error = None, raised
     tags = set(server.paperspace.tag_names("p1"))
-    assert BEFORE - tags <= BEFORE - operation.after, "a tag that was not named went"
-    assert tags - BEFORE <= operation.after - BEFORE, "a tag that was not named came"
+    assert BEFORE - tags <= BEFORE - operation.after, "a tag that was not named was removed"
+    assert tags - BEFORE <= operation.after - BEFORE, "a tag that was not named was added"
     assert set(server.paperspace.tag_names("p2")) == {"old", "gpu"}
-    assert "stale" not in BEFORE - tags or operation is not OPERATIONS["set"] or "steady" in tags, "left without either"
+    assert "stale" not in BEFORE - tags or operation is not OPERATIONS["set"] or "steady" in tags, (
+        "the project has neither tag"
+    )
     if error is None:
-        assert result == operation.gives
-        assert tags == operation.after, "success was told, and the state is not as asked"
+        assert result == operation.result
+        assert tags == operation.after, "the call returned, and the state is not as asked"
     return error
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize(("kind", "options"), FAULTS, ids=FAULT_IDS)
-def test_one_fault_at_any_request_is_survived_or_comes_out_as_what_it_is(
+def test_one_fault_is_survived_or_raised_as_what_it_is(
     kind: str, options: dict[str, Any], name: str, client: Client, server: LocalPaperspaceServer
 ) -> None:
     operation = OPERATIONS[name]
@@ -121,18 +124,18 @@ def test_one_fault_at_any_request_is_survived_or_comes_out_as_what_it_is(
         server.reset(seed=WORLD)
         server.fault(kind, at=at, **options)
         error = check(operation, client, server)
-        if kind in NEVER_MENDED:
-            assert error is not None, f"met at request {at}, it must come out"
+        if kind in ALWAYS_RAISED:
+            assert error is not None, f"at request {at} it must come out"
         if error is not None:
             assert type(error) is MAY_RAISE.get(kind), f"at request {at}: {error}"
-        # Doing it again when the fault is over ends in the asked state.
+        # Once the fault is over, the same call ends in the state that was asked for.
         assert operation.call(client) is not None
         assert set(server.paperspace.tag_names("p1")) == operation.after
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize(("kind", "options"), FAULTS, ids=FAULT_IDS)
-def test_a_fault_that_stays_comes_out_in_the_end(
+def test_a_lasting_fault_is_raised_in_the_end(
     kind: str, options: dict[str, Any], name: str, client: Client, server: LocalPaperspaceServer
 ) -> None:
     operation = OPERATIONS[name]
@@ -151,7 +154,7 @@ faults = st.tuples(st.sampled_from(FAULTS), st.integers(1, 8), st.sampled_from([
 
 @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(OPERATIONS)), pair=st.tuples(faults, faults))
-def test_two_faults_at_once_never_make_a_wrong_success_nor_touch_another_tag(
+def test_two_faults_never_cause_a_false_success(
     name: str, pair: tuple[Any, Any], client: Client, server: LocalPaperspaceServer
 ) -> None:
     server.reset(seed=WORLD)
@@ -164,7 +167,12 @@ def test_two_faults_at_once_never_make_a_wrong_success_nor_touch_another_tag(
     assert set(server.paperspace.tag_names("p1")) == OPERATIONS[name].after
 
 
-def test_a_slow_answer_is_no_answer_and_what_it_did_is_seen(client: Client, server: LocalPaperspaceServer) -> None:
+def test_a_slow_answer_counts_as_lost(
+    settings: ClientSettings, make_client: Callable[[ClientSettings], Client], server: LocalPaperspaceServer
+) -> None:
     server.reset(seed=WORLD)
-    server.fault("slow", at=3, seconds=2.5)
-    assert check(OPERATIONS["add"], client, server) is None
+    server.fault("slow", at=3, seconds=0.6)
+    with make_client(replace(settings, timeout_s=0.3)) as client:
+        assert check(OPERATIONS["add"], client, server) is None
+    methods = [request.method for request in server.requests]
+    assert methods.count("GET") > 2, "the state was read again"

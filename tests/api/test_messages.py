@@ -1,116 +1,127 @@
+"""Answers: read as the value that was asked for, or as the error that they stand for."""
+
 from __future__ import annotations
 
-import json
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_paperspace.api import messages
+from airflow_provider_paperspace.api._messages import (
+    MalformedAnswerError,
+    Request,
+    Response,
+    encoded,
+    error_of,
+    json_field,
+    load_json,
+    optional_text,
+    parse_answer,
+)
+from airflow_provider_paperspace.api.errors import (
+    ApiError,
+    NotFoundError,
+    PaperspaceError,
+    RateLimitError,
+    ServerError,
+    UnexpectedResponseError,
+)
+from tests.conversation import answer, refusal
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
-project_ids = texts.filter(lambda text: text not in (".", ".."))
-
-
-@given(project_ids, texts)
-def test_whatever_the_project_id_and_tag_a_removal_addresses_that_project_and_tag_only(
-    project_id: str, name: str
-) -> None:
-    request = messages.remove_tag(messages.check_project_id(project_id), *messages.check_tag_names(name))
-    parts = urlsplit(request.target)
-    head, projects, one, tags = parts.path.split("/")
-    assert (head, projects, unquote(one), tags) == ("", "projects", project_id, "tags")
-    assert parse_qs(parts.query, strict_parsing=True) == {"name": [name]}
-    assert request.target.isascii()
-    assert request.body is None
-
-
-@given(project_ids, texts)
-def test_an_addition_carries_the_name_in_its_body_as_ascii_json(project_id: str, name: str) -> None:
-    request = messages.add_tag(project_id, name)
-    assert request.body is not None
-    assert request.body.isascii()
-    assert json.loads(request.body) == {"name": name}
-    assert "?" not in request.target
+REQUEST = Request("GET", "/projects/p", "Project 'p'", "read it")
 
 
-@pytest.mark.parametrize("project_id", ["../teams", "a/b?x", "a#b", "%2e%2e", "a b"])
-def test_a_project_id_cannot_reach_another_path(project_id: str) -> None:
-    target = messages.read_project(messages.check_project_id(project_id)).target
-    assert target.count("/") == 2
-    assert not set("?# ") & set(target)
-    assert "/.." not in target.replace("/..%2F", "/")
+def parse_name(body: bytes) -> str:
+    return json_field(load_json(body), "name", str, "a project")
 
 
-@pytest.mark.parametrize("project_id", ["", "  ", "\n", ".", ".."])
-def test_a_project_id_that_names_no_project_is_refused(project_id: str) -> None:
-    with pytest.raises(ValueError, match="project id"):
-        messages.check_project_id(project_id)
+def test_a_success_is_parsed() -> None:
+    assert parse_answer(REQUEST, answer({"name": "n"}), parse_name) == "n"
+    assert parse_answer(REQUEST, answer({"name": "n"}, 201), parse_name) == "n"
 
 
-@pytest.mark.parametrize(("project_id", "kind"), [(None, "None"), (7, "a int"), (["p"], "a list")])
-def test_a_project_id_that_is_no_text_is_refused_by_its_kind(project_id: object, kind: str) -> None:
-    with pytest.raises(TypeError, match=f"not {kind}"):
-        messages.check_project_id(project_id)
+@pytest.mark.parametrize(
+    ("response", "kind", "text"),
+    [
+        (refusal(404), NotFoundError, "could not read it: the service answered 404"),
+        (refusal(500, attempts=5), ServerError, "5 attempts"),
+        (refusal(418), ApiError, "418"),
+        (answer({"id": 7}), UnexpectedResponseError, "API's description: 'name' of a project is missing"),
+        (Response(200, {}, b"{"), UnexpectedResponseError, "it is not JSON"),
+        (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "cut off after 9 bytes"),
+        (
+            Response(302, {"location": "https://evil.example/x?y"}, b""),
+            UnexpectedResponseError,
+            "302, a redirect to 'evil.example'; refusing to send the API key there.*Check the base URL",
+        ),
+        (
+            Response(302, {"location": "http://[x/"}, b""),
+            UnexpectedResponseError,
+            "302, a redirect. Check the base URL",
+        ),
+        (
+            Response(302, {"location": "/elsewhere"}, b""),
+            UnexpectedResponseError,
+            "302, a redirect. Check the base URL",
+        ),
+        (Response(304, {}, b""), UnexpectedResponseError, "304, a redirect. Check the base URL"),
+        (refusal(429, retry_after_s=3600.0), RateLimitError, r"asked to wait 3600 s \(capped at 120 s\)"),
+    ],
+)
+def test_any_other_answer_raises_its_error(response: Response, kind: type[PaperspaceError], text: str) -> None:
+    with pytest.raises(kind, match=text) as caught:
+        parse_answer(REQUEST, response, parse_name)
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith("Project 'p': could not read it: ")
+    assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("names", ["", " ", ["gpu", ""], ["\t"]])
-def test_a_blank_tag_name_is_refused(names: object) -> None:
-    with pytest.raises(ValueError, match="blank"):
-        messages.check_tag_names(names)
+def test_an_error_carries_what_the_answer_said() -> None:
+    error = error_of(REQUEST, refusal(503, attempts=2, retry_after_s=9.0))
+    assert isinstance(error, ServerError)
+    assert (error.attempts, error.retry_after_s, error.code, error.message) == (2, 9.0, "CODE_503", "no")
 
 
-@pytest.mark.parametrize("names", [None, 7, b"gpu", {"gpu": 1}, [7], [None]])
-def test_names_that_are_no_texts_are_refused(names: object) -> None:
-    with pytest.raises(TypeError, match="text"):
-        messages.check_tag_names(names)
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"<html>", b"[" * 100_000])
+def test_a_body_that_is_not_json_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedAnswerError, match="it is not JSON"):
+        load_json(body)
 
 
-def test_half_a_surrogate_pair_is_refused_before_it_reaches_a_codec() -> None:
-    with pytest.raises(ValueError, match="surrogate"):
-        messages.check_tag_names("\ud800")
-    with pytest.raises(ValueError, match="surrogate"):
-        messages.check_project_id("\ud800")
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ({}, "'n' of a thing is missing"),
+        ({"n": None}, "'n' of a thing is null"),
+        ({"n": "7"}, "'n' of a thing is text"),
+        ({"n": True}, "'n' of a thing is true or false"),
+        ({"n": 7.5}, "'n' of a thing is a number"),
+        ({"n": [7]}, "'n' of a thing is a list"),
+        ({"n": {}}, "'n' of a thing is an object"),
+        ([], "a thing is a list, not an object"),
+        ("n", "a thing is text, not an object"),
+        (None, "a thing is null, not an object"),
+        (7, "a thing is a number, not an object"),
+    ],
+)
+def test_a_wrong_field_is_named(value: object, complaint: str) -> None:
+    with pytest.raises(MalformedAnswerError, match=complaint):
+        json_field(value, "n", int, "a thing")
 
 
-def test_names_keep_their_order_and_spelling_and_are_given_once() -> None:
-    assert messages.check_tag_names(["b", " a ", "b", "A", "a"]) == ("b", " a ", "A", "a")
-    assert messages.check_tag_names("gpu") == ("gpu",)
-    assert messages.check_tag_names(name for name in ("x", "y")) == ("x", "y")
-    assert messages.check_tag_names([]) == ()
+@pytest.mark.parametrize(("value", "text"), [({}, None), ({"n": None}, None), ({"n": ""}, ""), ({"n": "x"}, "x")])
+def test_an_optional_text_may_be_missing_or_null(value: dict[str, Any], text: str | None) -> None:
+    assert optional_text(value, "n", "a thing") == text
 
 
-@pytest.mark.parametrize("page_size", [0, 121, -1])
-def test_a_page_size_out_of_range_is_refused(page_size: int) -> None:
-    with pytest.raises(ValueError, match="within 1 and 120"):
-        messages.check_page_size(page_size)
+@pytest.mark.parametrize("value", [{"n": 7}, [], None])
+def test_an_optional_text_must_be_text_in_an_object(value: object) -> None:
+    with pytest.raises(MalformedAnswerError):
+        optional_text(value, "n", "a thing")
 
 
-@pytest.mark.parametrize("page_size", ["50", 1.5, True, None])
-def test_a_page_size_that_is_no_whole_number_is_refused(page_size: object) -> None:
-    with pytest.raises(TypeError, match="whole number"):
-        messages.check_page_size(page_size)
-
-
-def test_only_the_two_orders_are_accepted() -> None:
-    assert [messages.check_order(order) for order in ("asc", "desc")] == ["asc", "desc"]
-    with pytest.raises(ValueError, match="newest first"):
-        messages.check_order("newest")
-
-
-def test_a_list_always_asks_for_its_page_size_and_encodes_its_cursor() -> None:
-    assert messages.list_tags("p", after=None, order="desc", page_size=120).target == (
-        "/projects/p/tags?limit=120&orderBy=dtCreated&order=desc"
-    )
-    assert messages.list_projects(after="a+/=&", order="asc", page_size=5).target == (
-        "/projects?limit=5&orderBy=dtCreated&order=asc&after=a%2B%2F%3D%26"
-    )
-
-
-def test_a_project_name_is_text_and_not_blank() -> None:
-    assert messages.check_project_name(" vision ") == " vision "
-    with pytest.raises(TypeError, match="not a int"):
-        messages.check_project_name(7)
-    with pytest.raises(ValueError, match="project name is empty"):
-        messages.check_project_name(" ")
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_encoded_text_is_safe_in_a_url(text: str) -> None:
+    assert encoded(text).isascii()
+    assert not set("/?#&=+ ") & set(encoded(text))

@@ -1,7 +1,7 @@
-"""Whichever way the real service answers what its vendor leaves open, the outcome is the same.
+"""Where the vendor does not say how the service answers, the outcome is the same whichever way it does.
 
-Every value of every switch of the local Paperspace, times every operation, times both clients. ``OUTCOME`` is what
-an operation comes to; ``UNLESS`` lists the few values that show through.
+Every value of every switch of the local Paperspace, with every operation and both clients. ``OUTCOME`` is the outcome
+of an operation; ``UNLESS`` lists the few values that make a difference.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VALUES: Final = [
 ]
 
 Outcome = tuple[Any, list[str]]
-"""What the call gives, or the error that it raises, and the names on ``p1`` afterwards."""
+"""What the call returns or raises, and the names on ``p1`` afterwards."""
 
 UNTOUCHED: Final = ["a", "gpu", "z"]
 
@@ -103,15 +103,15 @@ UNLESS: Final[dict[tuple[str, str, str], Outcome]] = {
     ("longest-name", "64/500", "add long"): (ServerError, UNTOUCHED),
     ("foreign-project", "403", "foreign"): (PermissionDeniedError, UNTOUCHED),
     ("foreign-project", "403", "add to foreign"): (PermissionDeniedError, UNTOUCHED),
-    # The service says that it was not there, so another has removed it; told "removed", we count it as ours.
+    # On a 404 someone else has removed the tag; on a 200 we count the removal as ours.
     ("remove-absent", "404", "remove while another removes"): ([], ["gpu", "z"]),
 }
 
 
 def outcome_of(switch: str, value: str, operation: str) -> Outcome:
-    # Where a switch is not turned, its default holds: that is where a first value shows through elsewhere, too.
-    turned = {name: choices[0] for name, choices in CHOICES.items()} | {switch: value}
-    for name, held in turned.items():
+    # Switches that are not set have their default, and that may make a difference, too.
+    values = {name: choices[0] for name, choices in CHOICES.items()} | {switch: value}
+    for name, held in values.items():
         if (name, held, operation) in UNLESS:
             return UNLESS[name, held, operation]
     return OUTCOME[operation]
@@ -119,12 +119,12 @@ def outcome_of(switch: str, value: str, operation: str) -> Outcome:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(("switch", "value"), VALUES, ids=[f"{switch}={value}" for switch, value in VALUES])
-def test_the_outcome_is_the_same_whichever_way_the_service_answers(
+def test_the_outcome_does_not_depend_on_the_switch(
     switch: str, value: str, operation: str, client: Client, server: LocalPaperspaceServer
 ) -> None:
     server.reset(seed=WORLD, switches={switch: value})
     if "another" in operation:
-        _let_another_do_it_after_the_first_read(server, operation)
+        _let_another_writer_come_first(server, operation)
     expected, tags = outcome_of(switch, value, operation)
     if isinstance(expected, type):
         with pytest.raises(PaperspaceError) as caught:
@@ -138,20 +138,18 @@ def test_the_outcome_is_the_same_whichever_way_the_service_answers(
 
 
 @pytest.mark.parametrize("value", ["200", "409", "500"])
-def test_a_tag_that_differs_in_case_alone_is_named_in_the_error(
-    value: str, client: Client, server: LocalPaperspaceServer
-) -> None:
+def test_an_error_names_the_tag_in_another_case(value: str, client: Client, server: LocalPaperspaceServer) -> None:
     server.reset(seed=WORLD, switches={"case": "insensitive", "add-existing": value})
-    with pytest.raises(PaperspaceError, match="The project has 'gpu', which the service may hold for the same"):
+    with pytest.raises(PaperspaceError, match="The project has 'gpu', which the service may treat as the same"):
         client.add("p1", "GPU")
     assert sorted(server.paperspace.tag_names("p1")) == UNTOUCHED
 
 
-def _let_another_do_it_after_the_first_read(server: LocalPaperspaceServer, operation: str) -> None:
+def _let_another_writer_come_first(server: LocalPaperspaceServer, operation: str) -> None:
     state = server.paperspace
     read = state.list_tags
 
-    def read_and_be_overtaken(project_id: str, query: Any) -> Any:
+    def read_then_let_another_write(project_id: str, query: Any) -> Any:
         page = read(project_id, query)
         if operation.endswith("adds"):
             state.add_tag("p1", {"name": "raced"})
@@ -160,4 +158,4 @@ def _let_another_do_it_after_the_first_read(server: LocalPaperspaceServer, opera
         del state.list_tags  # type: ignore[method-assign]
         return page
 
-    state.list_tags = read_and_be_overtaken  # type: ignore[method-assign]
+    state.list_tags = read_then_let_another_write  # type: ignore[method-assign]

@@ -1,1 +1,1 @@
-"""``make bench``: figures as ratios to a bare loop measured in the same run, on the machine at hand."""
+"""``make bench``: each figure as a ratio to a bare loop that is measured in the same run, on the same machine."""

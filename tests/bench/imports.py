@@ -1,4 +1,4 @@
-"""What importing the operators adds to a DAG file, over what other providers' add."""
+"""What an import of the operators adds to a DAG file, over what other providers add."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.bench.report import Report
 SCRIPT = """
 import json, sys, time
 from airflow.sdk import DAG; DAG
-before = set(sys.modules); began = time.perf_counter()
+before = set(sys.modules); started_s = time.perf_counter()
 import {module}
-took = time.perf_counter() - began
-print(json.dumps([took * 1000, sorted({{"requests", "httpx", "aiohttp", "tenacity"}} & (set(sys.modules) - before))]))
+took_ms = (time.perf_counter() - started_s) * 1000
+print(json.dumps([took_ms, sorted({{"requests", "httpx", "aiohttp", "tenacity"}} & (set(sys.modules) - before))]))
 """
 MODULES = {
     "operators.project_tags": "airflow_provider_paperspace.operators.project_tags",
@@ -26,10 +26,11 @@ ROUNDS = 5
 
 
 def added(module: str) -> tuple[float, list[str]]:
+    """Return the milliseconds that an import takes, and the HTTP libraries that it loads."""
     command = [sys.executable, "-c", SCRIPT.format(module=module)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    took, loaded = json.loads(run.stdout.splitlines()[-1])
-    return took, loaded
+    took_ms, loaded = json.loads(run.stdout.splitlines()[-1])
+    return took_ms, loaded
 
 
 def measure(report: Report) -> None:
@@ -37,11 +38,11 @@ def measure(report: Report) -> None:
     libraries: dict[str, list[str]] = {}
     for _ in range(ROUNDS):
         for name, module in MODULES.items():
-            took, libraries[name] = added(module)
-            runs[name].append(took)
+            took_ms, libraries[name] = added(module)
+            runs[name].append(took_ms)
     medians = {name: statistics.median(times) for name, times in runs.items()}
     others = ", ".join(f"{name} {medians[name]:.0f} ms" for name in ("http", "dbt-cloud"))
-    report.row("import our operators", f"{medians['operators.project_tags']:.1f} ms", others, aim="25 ms")
+    report.row("import the operators", f"{medians['operators.project_tags']:.1f} ms", others, aim="25 ms")
     ours = libraries["operators.project_tags"]
     report.row(
         "HTTP libraries that they load", ", ".join(ours) or "none", f"http {', '.join(libraries['http'])}", aim="none"

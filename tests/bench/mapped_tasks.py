@@ -1,4 +1,4 @@
-"""Many projects in one task, over a mapped task instance for each, in runs of ``dag.test()``."""
+"""Many projects in one task, over one mapped task instance per project, in runs of ``dag.test()``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.bench.report import Report
 from tests.bench.server import API_KEY, BenchServer, bench_server
 
 DAGS = Path(__file__).parent / "dags"
-AGAINST = {"mapped": "AddProjectTagOperator", "http": "HttpOperator (no read, POST alone)"}
+AGAINST = {"mapped": "AddProjectTagOperator", "http": "HttpOperator (POST only, no read)"}
 
 
 def environment(server: BenchServer) -> dict[str, str]:
@@ -28,14 +28,14 @@ def environment(server: BenchServer) -> dict[str, str]:
         **os.environ,
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # Airflow 3 runs a DAG only out of a bundle that it knows.
+        # Airflow 3 runs a DAG only from a configured bundle.
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
         "AIRFLOW_CONN_PAPERSPACE_DEFAULT": server.connection(),
         "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps(http),
     }
 
 
-def seconds_a_project(kind: str, project_ids: Sequence[str], *, tasks: int, requests: int) -> float:
+def seconds_per_project(kind: str, project_ids: Sequence[str], *, tasks: int, requests: int) -> float:
     with bench_server(seed(project_ids), latency_ms=LATENCY_MS) as server:
         env = environment(server) | {"BENCH_KIND": kind, "BENCH_PROJECT_IDS": ",".join(project_ids)}
         subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], env=env, check=True, capture_output=True)
@@ -49,13 +49,13 @@ def seconds_a_project(kind: str, project_ids: Sequence[str], *, tasks: int, requ
 
 
 def measure(report: Report) -> None:
-    # Each task of ours makes one request more, for its button to the console.
-    ours = seconds_a_project("one_task", IDS, tasks=1, requests=2 * len(IDS) + 1)
+    # Each of the provider's tasks sends one more request, for its link to the console.
+    ours = seconds_per_project("one_task", IDS, tasks=1, requests=2 * len(IDS) + 1)
     for kind, requests in (("mapped", 3), ("http", 1)):
-        theirs = seconds_a_project(kind, IDS, tasks=len(IDS), requests=requests * len(IDS))
+        theirs = seconds_per_project(kind, IDS, tasks=len(IDS), requests=requests * len(IDS))
         against = f"{theirs * 1e3:.0f} ms, over {len(IDS):,} mapped {AGAINST[kind]}, one by one"
         report.row(
-            f"a project's time, {len(IDS):,} in one task",
+            f"time per project, {len(IDS):,} in one task",
             f"{ours * 1e3:.1f} ms",
             against,
             ratio=ours / theirs,

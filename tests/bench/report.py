@@ -1,4 +1,4 @@
-"""The table that a benchmark prints."""
+"""The table that the benchmarks print."""
 
 from __future__ import annotations
 

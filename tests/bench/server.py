@@ -1,4 +1,4 @@
-"""A local Paperspace in a process of its own, so that it shares no interpreter with what is measured."""
+"""A local Paperspace in its own process, so that its CPU time does not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event loop full of waiting triggers, in a process of its own: prints as JSON what they took."""
+"""An event loop full of waiting triggers, in its own process: print as JSON what they cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def waits_on_projects(count: int) -> list[BaseTrigger]:
 def http_sensors() -> list[BaseTrigger]:
     from airflow.providers.http.triggers.http import HttpSensorTrigger
 
-    # A 404 is what it goes on waiting at.
+    # On a 404 it keeps waiting.
     return [HttpSensorTrigger(f"projects/missing{i}/tags", poke_interval=POKE_INTERVAL_S) for i in range(WAITS)]
 
 
@@ -39,17 +39,17 @@ TRIGGERS = {
 
 
 def note_lateness() -> list[float]:
-    """Note by how many seconds each poll begins after the instant that was drawn for it."""
-    from airflow_provider_paperspace.triggers.watch import _Poll
+    """Record how many seconds each poll starts after it was due."""
+    from airflow_provider_paperspace.triggers._polling import _ProjectPoller
 
     late_s: list[float] = []
-    wait_until_due = _Poll._wait_until_due
+    wait_until_due = _ProjectPoller._wait_until_due
 
-    async def noting(self: _Poll, began_s: float, fraction: float) -> None:
-        await wait_until_due(self, began_s, fraction)
-        late_s.append(asyncio.get_running_loop().time() - began_s - POKE_INTERVAL_S * fraction)
+    async def noting(self: _ProjectPoller, started_s: float, fraction: float) -> None:
+        await wait_until_due(self, started_s, fraction)
+        late_s.append(asyncio.get_running_loop().time() - started_s - POKE_INTERVAL_S * fraction)
 
-    _Poll._wait_until_due = noting  # type: ignore[method-assign]
+    _ProjectPoller._wait_until_due = noting  # type: ignore[method-assign]
     return late_s
 
 
@@ -60,16 +60,16 @@ async def run(trigger: BaseTrigger) -> None:
 
 async def wait(name: str, seconds: float) -> dict[str, Any]:
     process = psutil.Process()
-    # Before the triggers' libraries are loaded, as each loads its own at another time.
+    # Before the triggers load their libraries, which each of them does at another time.
     before = peak = process.memory_info().rss
-    began_s, cpu_before_s = time.monotonic(), time.process_time()
+    started_s, cpu_before_s = time.monotonic(), time.process_time()
     late_s = note_lateness() if name != "http" else []
     tasks = [asyncio.create_task(run(trigger)) for trigger in TRIGGERS[name]()]
-    while time.monotonic() < began_s + seconds:
+    while time.monotonic() < started_s + seconds:
         await asyncio.sleep(1)
-        # Sampled, since the peak that the system keeps begins with that of the process that started this one.
+        # Sampled, because the peak that the system records includes the process that started this one.
         peak = max(peak, process.memory_info().rss)
-    took_s, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_before_s
+    took_s, cpu_s = time.monotonic() - started_s, time.process_time() - cpu_before_s
     for task in tasks:
         assert not task.done(), task
     return {"cpu": cpu_s / took_s, "peak": peak, "growth": peak - before, "late_s": late_s}

@@ -1,4 +1,4 @@
-"""Every way to feed the operators: templates, XCom, and mapping over projects, tags and both."""
+"""Every way to pass arguments: templates, XCom, and mapping over projects, tags and both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clean up in three tasks: plan, approve, apply what was planned."""
+"""Clean up in three tasks: plan, approve, apply the plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 
 with DAG(
     dag_id="plan_approve_apply",

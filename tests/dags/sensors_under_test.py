@@ -1,4 +1,4 @@
-"""The sensor in each of its ways to wait, for a tag that is there and one that comes."""
+"""The sensor in each of its modes: poke, reschedule, and deferred."""
 
 from __future__ import annotations
 

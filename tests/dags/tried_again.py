@@ -1,4 +1,4 @@
-"""A task that fails once in the middle of its work, is tried again, and is taken back."""
+"""A task that fails once midway, is retried, and is undone."""
 
 from __future__ import annotations
 

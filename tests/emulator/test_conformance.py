@@ -1,4 +1,4 @@
-"""The local Paperspace keeps to the API's description, for whatever schemathesis thinks of."""
+"""The local Paperspace conforms to the API's description, for requests that schemathesis generates."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ answered: dict[str, set[int]] = defaultdict(set)
 
 @schema.parametrize()
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_operation_answers_as_described(case: Any, server: LocalPaperspaceServer) -> None:
-    # A made-up cursor is rightly refused; whether ours lead on is tested with the pages.
+def test_every_operation_conforms_to_the_description(case: Any, server: LocalPaperspaceServer) -> None:
+    # A generated cursor is rightly refused; real cursors are tested with the pages.
     (case.query or {}).pop("after", None)
     if "Authorization" in (case.headers or {}):
         case.headers["Authorization"] = f"Bearer {API_KEY}"
     if case.query and len(case.query.get("name", "x")) % 2 == 0:
         case.query["name"] = "gpu"
     if "p1" not in case.path_parameters.values():
-        # Half of the made-up ids become the one that exists.
+        # Half of the generated ids become the one that exists.
         case.path_parameters = {key: "p1" if len(value) % 2 else value for key, value in case.path_parameters.items()}
     answered[case.operation.label].add(
         case.call_and_validate(base_url=server.url, checks=CHECKS, timeout=10).status_code
     )
 
 
-def test_the_cases_reached_behind_the_key_and_the_project_check() -> None:
+def test_generated_cases_reached_every_operation() -> None:
     assert len(answered) == 6
     assert all(200 in statuses for statuses in answered.values()), answered
 
 
 @pytest.fixture(autouse=True)
 def secret_watch() -> None:
-    """Stand in for the watch: a failing case is printed as a curl command, key and all."""
+    """Replace the watch: a failing case is printed as a curl command, key included."""

@@ -1,4 +1,4 @@
-"""The local Paperspace itself, over plain HTTP as any client sees it."""
+"""The local Paperspace over plain HTTP, as any client sees it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def test_tags_are_added_listed_and_removed_over_http(http: httpx.Client) -> None
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_cursors_lead_through_all_pages_without_gap_or_repeat(
-    http: httpx.Client, server: LocalPaperspaceServer, order: str
-) -> None:
+def test_cursors_lead_through_all_pages_once(http: httpx.Client, server: LocalPaperspaceServer, order: str) -> None:
     names = [f"tag-{i:03}" for i in range(250)]
     server.paperspace.add_project("many", tags=names)
     seen: list[str] = []
@@ -71,7 +69,7 @@ def test_cursors_lead_through_all_pages_without_gap_or_repeat(
         ({"sort": "asc"}, "sort: Unrecognized parameter"),
     ],
 )
-def test_a_wrong_query_is_refused_with_what_is_wrong(
+def test_a_wrong_query_is_refused_with_the_reason(
     http: httpx.Client, server: LocalPaperspaceServer, query: dict[str, str], problem: str
 ) -> None:
     answer = http.get("/projects/p1/tags", params=query)
@@ -106,7 +104,7 @@ def test_a_removal_needs_its_name_in_the_query(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/projects", "/projects/p1", "/projects/p1/tags"])
-def test_a_wrong_key_is_refused_everywhere_but_at_the_session_which_is_null(http: httpx.Client, path: str) -> None:
+def test_a_wrong_key_is_refused_except_by_the_session(http: httpx.Client, path: str) -> None:
     for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}):
         assert http.get(path, headers=headers).json()["code"] == "UNAUTHORIZED"
         session = http.get("/auth/session", headers=headers)
@@ -114,23 +112,21 @@ def test_a_wrong_key_is_refused_everywhere_but_at_the_session_which_is_null(http
     assert http.get("/auth/session").json()["team"]["namespace"] == "acme"
 
 
-def test_unknown_paths_answer_html_and_wrong_methods_tell_the_right_ones(http: httpx.Client) -> None:
+def test_unknown_paths_and_wrong_methods_are_refused(http: httpx.Client) -> None:
     assert http.get("/teams").headers["content-type"].startswith("text/html")
     assert http.get("/projects/a%2Fb/tags").json()["code"] == "NOT_FOUND"
     refused = http.put("/projects/p1/tags")
     assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST, DELETE")
 
 
-def test_deleted_projects_are_listed_with_their_date_and_not_found_by_id(
-    http: httpx.Client, server: LocalPaperspaceServer
-) -> None:
+def test_a_deleted_project_is_listed_but_not_found_by_id(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     server.paperspace.add_project("p2", dtDeleted="2026-01-01T00:00:00.000Z")
     assert {p["id"] for p in http.get("/projects").json()["items"] if p["dtDeleted"]} == {"p2"}
     assert http.get("/projects/p2").status_code == 404
 
 
 @pytest.mark.parametrize(("identity", "same"), [("team", True), ("link", False)])
-def test_a_tag_put_on_again_is_the_teams_or_a_new_one(
+def test_a_tag_added_again_is_the_teams_or_a_new_one(
     http: httpx.Client, server: LocalPaperspaceServer, identity: str, same: bool
 ) -> None:
     server.reset(seed={"projects": [{"id": "p1"}]}, switches={"tag-identity": identity})
@@ -139,15 +135,13 @@ def test_a_tag_put_on_again_is_the_teams_or_a_new_one(
     assert (add(http, "a").json() == first) is same
 
 
-def test_what_exceeds_the_rate_limit_is_told_to_wait_a_second(
-    http: httpx.Client, server: LocalPaperspaceServer
-) -> None:
+def test_requests_beyond_the_rate_limit_get_a_429(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     server.reset(rate_limit=3)
     answers = [http.get("/projects") for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[3].headers["retry-after"] == "1"
     assert answers[3].json()["code"] == "TOO_MANY_REQUESTS"
-    server.app._served_at_s[0] -= 1  # as if a second had passed since the first
+    server.app._served_at_s[0] -= 1  # as if a second had passed since the first request
     assert [http.get("/projects").status_code for _ in range(2)] == [200, 429]
 
 
@@ -156,7 +150,7 @@ def test_latency_delays_every_answer(http: httpx.Client, server: LocalPaperspace
     assert http.get("/auth/session").elapsed.total_seconds() >= 0.08
 
 
-def test_it_counts_and_keeps_the_requests_but_not_their_keys(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+def test_requests_are_counted_and_kept_without_the_key(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     add(http, "a")
     assert [(r.method, r.target, r.status) for r in server.requests] == [("POST", "/projects/p1/tags", 200)]
     assert "authorization" not in server.requests[0].headers
@@ -164,7 +158,7 @@ def test_it_counts_and_keeps_the_requests_but_not_their_keys(http: httpx.Client,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_fault_hits_the_chosen_requests_only(http: httpx.Client, server: LocalPaperspaceServer, kind: str) -> None:
+def test_a_fault_affects_only_the_chosen_requests(http: httpx.Client, server: LocalPaperspaceServer, kind: str) -> None:
     server.fault(kind, at=2, method="GET", path="/tags", seconds=0.05, retry_after="7")
     honest = http.get("/projects/p1/tags").json()
     add(http, "a")
@@ -172,8 +166,8 @@ def test_a_fault_hits_the_chosen_requests_only(http: httpx.Client, server: Local
     http.get("/projects/p1")
     try:
         faulty = http.get("/projects/p1/tags")
-        spoilt = faulty.status_code != 200 or faulty.content.strip() != json.dumps(honest).encode()
-        assert spoilt or kind == "slow"
+        is_faulty = faulty.status_code != 200 or faulty.content.strip() != json.dumps(honest).encode()
+        assert is_faulty or kind == "slow"
         if kind in ("429", "503"):
             assert faulty.headers["retry-after"] == "7"
     except httpx.TransportError:
@@ -182,7 +176,7 @@ def test_a_fault_hits_the_chosen_requests_only(http: httpx.Client, server: Local
     assert http.get("/projects/p1/tags").json() == honest
 
 
-def test_a_refusal_of_connections_ends_by_itself(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+def test_refused_connections_are_accepted_again_later(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     server.fault("refused", seconds=0.2)
     with pytest.raises(httpx.TransportError):
         http.get("/projects")
@@ -203,18 +197,18 @@ def test_switches_are_set_by_name_and_described() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"colour": "red"}, "no switch 'colour'. There are: last-page-cursor"),
-        ({"case": "maybe"}, "Switch 'case' has no value 'maybe'. It has: sensitive, insensitive"),
-        ({"default-page-size": "121"}, "no value '121'"),
-        ({"longest-name": "64/404"}, "no value '64/404'"),
+        ({"colour": "red"}, "Unknown switch 'colour'. Known switches: last-page-cursor"),
+        ({"case": "maybe"}, "Switch 'case': invalid value 'maybe'. Valid values: sensitive, insensitive"),
+        ({"default-page-size": "121"}, "invalid value '121'"),
+        ({"longest-name": "64/404"}, "invalid value '64/404'"),
     ],
 )
-def test_a_wrong_switch_is_refused_with_what_there_is(values: dict[str, str], complaint: str) -> None:
+def test_a_wrong_switch_is_refused_with_the_known_ones(values: dict[str, str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Switches().with_values(values)
 
 
-def test_a_fault_is_read_from_the_command_line() -> None:
+def test_a_fault_is_parsed_from_the_command_line() -> None:
     assert parse_fault("429:at=2,times=0,retry_after=3,method=POST,path=/tags") == Fault(
         "429", at=2, times=0, retry_after="3", method="POST", path="/tags"
     )
@@ -225,15 +219,15 @@ def test_a_fault_is_read_from_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("418", "no fault '418'. There are: 401"),
-        ("429:when=2", "'when=2' is no option. There are: at"),
-        ("429:at", "'at' is no option"),
-        ("429:at=two", "'two' is no value for 'at'"),
-        ("429:method=PUT", "'PUT' is no value for 'method'"),
-        ("429:applied=maybe", "'maybe' is no value for 'applied'"),
+        ("418", "Unknown fault '418'. Known faults: 401"),
+        ("429:when=2", "unknown option 'when=2'. Known options: at"),
+        ("429:at", "unknown option 'at'"),
+        ("429:at=two", "invalid value 'two' for 'at'"),
+        ("429:method=PUT", "invalid value 'PUT' for 'method'"),
+        ("429:applied=maybe", "invalid value 'maybe' for 'applied'"),
     ],
 )
-def test_a_wrong_fault_is_refused_with_what_there_is(text: str, complaint: str) -> None:
+def test_a_wrong_fault_is_refused_with_the_known_ones(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_fault(text)
 
@@ -241,19 +235,19 @@ def test_a_wrong_fault_is_refused_with_what_there_is(text: str, complaint: str) 
 @pytest.mark.parametrize(
     ("seed", "complaint"),
     [
-        ({"projects": {}}, "'projects' is {}, and must be of type list"),
-        ({"projects": [{"name": "x"}]}, "lacks 'id'"),
-        ({"projects": ["p1"]}, "'p1' where it must have an object with 'id'"),
-        ({"projects": [{"id": 7}]}, "'id' is 7, and must be of type str"),
-        ({"projects": [{"id": "p", "tags": [{}]}]}, "lacks 'name'"),
+        ({"projects": {}}, "'projects' is {}; it must be of type list"),
+        ({"projects": [{"name": "x"}]}, "'id' is missing"),
+        ({"projects": ["p1"]}, "'p1' must be an object with 'id'"),
+        ({"projects": [{"id": 7}]}, "'id' is 7; it must be of type str"),
+        ({"projects": [{"id": "p", "tags": [{}]}]}, "'name' is missing"),
     ],
 )
-def test_a_wrong_seed_is_refused_with_where_it_is_wrong(seed: Any, complaint: str) -> None:
+def test_a_wrong_seed_is_refused_with_the_place(seed: Any, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Paperspace(seed)
 
 
-def test_a_seed_may_date_its_tags() -> None:
+def test_a_seed_may_set_the_dates_of_tags() -> None:
     tag = {"name": "old", "dtCreated": "2020-01-01T00:00:00.000Z"}
     paperspace = Paperspace({"projects": [{"id": "p", "tags": [tag, "new"]}]})
     assert paperspace.tag_names("p") == ["old", "new"]
@@ -263,13 +257,13 @@ def test_a_seed_may_date_its_tags() -> None:
     ("arguments", "complaint"),
     [
         (["--switch", "case"], "write NAME=VALUE"),
-        (["--switch", "case=x"], "no value 'x'"),
-        (["--fault", "x"], "no fault 'x'"),
+        (["--switch", "case=x"], "invalid value 'x'"),
+        (["--fault", "x"], "Unknown fault 'x'"),
         (["--seed", "/nowhere.json"], "No such file"),
         (["--port", "99999999"], "cannot serve"),
     ],
 )
-def test_the_command_line_says_what_is_wrong(
+def test_the_command_line_reports_bad_options(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -278,8 +272,8 @@ def test_the_command_line_says_what_is_wrong(
     assert complaint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("text", "complaint"), [("{", "is not JSON"), ("[]", "holds no object")])
-def test_a_seed_file_must_hold_an_object(
+@pytest.mark.parametrize(("text", "complaint"), [("{", "is not JSON"), ("[]", "must contain a JSON object")])
+def test_a_seed_file_must_contain_an_object(
     text: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "seed.json").write_text(text)
@@ -288,7 +282,7 @@ def test_a_seed_file_must_hold_an_object(
     assert complaint in capsys.readouterr().err
 
 
-def test_the_command_line_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_command_line_serves_until_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "seed.json").write_text('{"projects": [{"id": "p9", "tags": ["x"]}]}')
     command = [sys.executable, "-m", "airflow_provider_paperspace.emulator", "--port", "0", "--api-key", "its-own-key"]
     command += ["--seed", str(tmp_path / "seed.json"), "--switch", "case=insensitive", "--fault", "500:path=/session"]
@@ -310,25 +304,25 @@ PLUGIN_TEST = """
 import os, sys
 import pytest
 
-def test_nothing_heavy_is_loaded_before_a_fixture_is_used():
+def test_the_plugin_imports_nothing_before_a_fixture_is_used():
     assert "airflow_provider_paperspace.emulator.pytest_plugin" in sys.modules
-    assert not {"starlette", "uvicorn", "airflow", "requests", "httpx"} & set(sys.modules)
+    assert not {"starlette", "uvicorn", "airflow", "requests", "aiohttp"} & set(sys.modules)
 
 def test_the_server_keeps_its_tags(paperspace_server):
     paperspace_server.paperspace.add_project("mine", tags=["a"])
     assert paperspace_server.paperspace.tag_names("mine") == ["a"]
 
-def test_the_next_test_begins_anew(paperspace_server, paperspace_connection):
+def test_the_next_test_starts_over(paperspace_server, paperspace_connection):
     assert "mine" not in paperspace_server.paperspace.projects
     assert paperspace_connection == "paperspace_default"
     assert paperspace_server.url in os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"]
 
-def test_the_connection_is_gone_without_its_fixture():
+def test_without_the_fixture_there_is_no_connection():
     assert "AIRFLOW_CONN_PAPERSPACE_DEFAULT" not in os.environ
 """
 
 
-def test_users_get_the_fixtures_by_installing_the_provider(tmp_path: Path) -> None:
+def test_the_fixtures_work_in_a_users_test_run(tmp_path: Path) -> None:
     (tmp_path / "test_users.py").write_text(PLUGIN_TEST)
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     run = subprocess.run(  # noqa: S603
@@ -352,7 +346,7 @@ def test_users_get_the_fixtures_by_installing_the_provider(tmp_path: Path) -> No
     assert "4 passed" in run.stdout, run.stdout + run.stderr
 
 
-def test_the_plugin_is_announced_to_pytest() -> None:
+def test_the_plugin_is_registered_with_pytest() -> None:
     from importlib.metadata import entry_points
 
     (plugin,) = entry_points(group="pytest11", name="paperspace")

@@ -1,4 +1,4 @@
-"""What a connection may say, however it was written down, and what is told when it makes no sense."""
+"""Reading a connection: from its fields, a URI or JSON, and what a message says about a bad setting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import Connection
 
+from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
 
 
@@ -41,7 +42,7 @@ def test_a_key_alone_is_enough() -> None:
         ({"host": " "}, "https://api.paperspace.com/v1"),
     ],
 )
-def test_the_base_url_is_joined_from_where_it_stands(fields: dict[str, Any], base_url: str) -> None:
+def test_the_base_url_is_put_together_from_the_fields(fields: dict[str, Any], base_url: str) -> None:
     assert read(**fields).client.base_url == base_url
 
 
@@ -55,47 +56,51 @@ EXTRA = {"timeout": 7, "max_attempts": 2, "console_url": "https://console.exampl
         json.dumps({"conn_type": "paperspace", "password": "psk-1", "extra": EXTRA}),
     ],
 )
-def test_a_uri_and_json_say_the_same(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_uri_and_json_are_read_alike(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
     monkeypatch.setenv("AIRFLOW_CONN_WRITTEN", uri)
-    settings = PaperspaceHook("written").read_settings()
+    settings = PaperspaceHook("written").settings
     assert (settings.client.timeout_s, settings.client.max_attempts) == (7.0, 2)
     assert (settings.client.api_key, settings.console_url) == ("psk-1", "https://console.example.org")
     assert settings.sources["timeout"] == "Extra 'timeout'"
 
 
-def test_what_a_form_leaves_empty_is_the_default_and_what_it_does_not_know_is_told() -> None:
+def test_an_empty_field_is_the_default() -> None:
     settings = read({"timeout": "", "max_attempts": None, "console_url": "", "max_atempts": 3})
     assert (settings.client.timeout_s, settings.client.max_attempts) == (30.0, 5)
-    assert settings.unknown_extras == ("max_atempts",)
+
+
+def test_an_unknown_field_is_remembered() -> None:
+    assert read({"max_atempts": 3, "timeout": 7}).unknown_extras == ("max_atempts",)
 
 
 @pytest.mark.parametrize(
     ("fields", "extra", "complaint"),
     [
-        ({"password": None}, {}, r"has no API key\. Put it in the Password field .* or set AIRFLOW_CONN_C\."),
+        ({"password": None}, {}, r"has no API key\. Set it as the connection's password .* or set AIRFLOW_CONN_C\."),
         ({"password": " "}, {}, "has no API key"),
-        ({"password": None, "login": "psk-1"}, {}, "Login field holds something: the key belongs into Password"),
-        ({"password": "psk 1"}, {}, "The API key holds a blank"),
-        ({"host": "http://example.org"}, {}, "in clear"),
+        ({"password": None, "login": "psk-1"}, {}, "The Login field is not empty: move the key from there"),
+        ({"password": "psk 1"}, {}, "The API key contains a blank"),
+        ({"host": "http://example.org"}, {}, "would send the API key in clear text"),
         ({"host": "https://[::1", "port": 1}, {}, "malformed"),
-        ({}, {"timeout": "soon"}, "Extra 'timeout' must be a number of seconds, and its value is none"),
-        ({}, {"timeout": 0}, "timeout"),
+        ({}, {"timeout": "soon"}, "Extra 'timeout' must be a number of seconds, such as 30"),
+        ({}, {"timeout": 0}, "The timeout is 0.0; it must be a number of seconds above 0"),
         ({}, {"timeout": "psk-1"}, "Extra 'timeout'"),
         ({}, {"timeout": True}, "Extra 'timeout' must be a number of seconds"),
         ({}, {"max_attempts": 2.5}, "Extra 'max_attempts' must be a whole number"),
         ({}, {"max_attempts": [3]}, "must be a whole number"),
-        ({}, {"max_attempts": 0}, "from 1 up"),
+        ({}, {"max_attempts": 0}, "max_attempts is 0; it must be a whole number of at least 1"),
+        ({}, {"console_url": 7}, "Extra 'console_url' must be a URL"),
         ({}, {"console_url": "console"}, "Extra 'console_url' must be a URL such as"),
         ({}, {"console_url": "https://[::1"}, "Extra 'console_url' must be a URL"),
         ({}, {"console_url": "https://u:p@h"}, "Extra 'console_url' must be a URL"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_told_with_connection_and_field(
+def test_a_bad_setting_is_reported_with_its_field(
     fields: dict[str, Any], extra: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=complaint) as caught:
+    with pytest.raises(InvalidArgumentError, match=complaint) as caught:
         read(extra, **fields)
     assert str(caught.value).startswith("Connection 'c'")
     assert "psk" not in str(caught.value)

@@ -1,10 +1,10 @@
-"""Runs an operator as a task would, and keeps what it pushes."""
+"""A task instance as our operators see one: it runs an operator and records what it pushes."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from airflow_provider_paperspace.emulator.app import SeenRequest
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
@@ -13,7 +13,10 @@ RUN_AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 
 
 class Task:
-    """A task instance as far as our operators look at one."""
+    """Runs one operator.
+
+    :param at: the end of the run's data interval.
+    """
 
     dag_id, run_id, map_index, try_number, max_tries = "dag", "run", -1, 1, 2
 
@@ -24,8 +27,12 @@ class Task:
         self.links: dict[str, str] = {}
         self.context: Any = {"ti": self, "data_interval_end": at}
 
-    def keeping(self, store: dict[str, Any]) -> Task:
-        """Give the task a store that survives its tries, as Airflow 3.3 has one."""
+    def with_store(self, store: dict[str, Any], *, try_number: int = 1) -> Self:
+        """Add a store that outlives a retry, as Airflow 3.3 has one.
+
+        :param store: what it contains, as JSON by key.
+        """
+        self.try_number = try_number
         self.context["task_state_store"] = Store(store)
         return self
 
@@ -37,21 +44,21 @@ class Task:
 
 
 class Store:
-    def __init__(self, kept: dict[str, Any]) -> None:
-        self._kept = kept
+    def __init__(self, contents: dict[str, Any]) -> None:
+        self._contents = contents
 
     def get(self, key: str) -> Any:
-        return json.loads(self._kept[key]) if key in self._kept else None
+        return json.loads(self._contents[key]) if key in self._contents else None
 
     def set(self, key: str, value: Any) -> None:
-        self._kept[key] = json.dumps(value)
+        self._contents[key] = json.dumps(value)
 
     def delete(self, key: str) -> None:
-        del self._kept[key]
+        del self._contents[key]
 
 
 def asked(server: LocalPaperspaceServer) -> list[SeenRequest]:
-    """Give the requests but for the one that a task makes for its link."""
+    """Return the requests, except the one that a task makes for its link."""
     return [request for request in server.requests if request.target != "/auth/session"]
 
 

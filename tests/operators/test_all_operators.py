@@ -1,31 +1,33 @@
-"""What holds for every operator: its constructor, its template fields, what it is listed under."""
+"""What holds for every operator, and for the sensor and the notifier: constructor, docstring, template fields."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import inspect
 import pkgutil
+import re
 from typing import Any
 
 import pytest
 
 from airflow_provider_paperspace import operators
-from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
-from airflow_provider_paperspace.operators.for_projects import ManyProjectsOperator, ProjectOperator
-from airflow_provider_paperspace.operators.project_tag_change import ProjectTagsChangeOperator
-from airflow_provider_paperspace.operators.project_tag_lease import ReturnProjectTagOperator
+from airflow_provider_paperspace.notifications.project_tags import ProjectTagNotifier
+from airflow_provider_paperspace.operators._base import PaperspaceOperator, ProjectTagsOperator
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.lease import ReturnProjectTagOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
-    CleanUpProjectTagsOperator,
     ListProjectTagsOperator,
     RemoveProjectTagOperator,
     SetProjectTagsOperator,
     UndoProjectTagChangeOperator,
 )
 from airflow_provider_paperspace.operators.projects import ListProjectsOperator
+from airflow_provider_paperspace.sensors.project_tags import ProjectTagSensor
 
-BASES = [PaperspaceBaseOperator, ManyProjectsOperator, ProjectOperator, ProjectTagsChangeOperator]
+BASES = [PaperspaceOperator, ProjectTagsOperator]
 
 ARGUMENTS: dict[type[Any], dict[str, Any]] = {
     AddProjectTagOperator: {"project_id": "p", "tags": "t"},
@@ -39,42 +41,67 @@ ARGUMENTS: dict[type[Any], dict[str, Any]] = {
 }
 """Each operator, with arguments that make one."""
 
+PUBLIC = [*ARGUMENTS, ProjectTagSensor, ProjectTagNotifier]
+
 STORED_AS = {"dry_run": "is_dry_run"}
 
 
-def test_this_file_knows_every_operator() -> None:
+def test_the_table_lists_every_operator() -> None:
     found = set()
     for module in pkgutil.iter_modules(operators.__path__, operators.__name__ + "."):
         kinds = [kind for kind in vars(importlib.import_module(module.name)).values() if inspect.isclass(kind)]
-        found |= {kind for kind in kinds if issubclass(kind, PaperspaceBaseOperator)}
+        found |= {kind for kind in kinds if issubclass(kind, PaperspaceOperator)}
     assert found - set(BASES) == set(ARGUMENTS)
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-def test_each_template_field_is_an_attribute_and_is_rendered(kind: type[Any]) -> None:
-    parameters = {STORED_AS.get(name, name): name for name in _parameters(kind)}
+def test_template_fields_are_stored_and_rendered(kind: type[Any]) -> None:
+    arguments_by_field = {STORED_AS.get(name, name): name for name in (*_own_parameters(kind), *_inherited(kind))}
     assert isinstance(kind.template_fields, tuple)
-    assert set(kind.template_fields) <= set(parameters)
+    assert set(kind.template_fields) <= set(arguments_by_field)
     for field in kind.template_fields:
-        arguments = {**ARGUMENTS[kind], parameters[field]: "{{ value }}"}
-        if parameters[field] in ("project_name", "project_ids"):
+        argument = arguments_by_field[field]
+        if argument not in _own_parameters(kind):
+            assert getattr(kind(task_id="t", **ARGUMENTS[kind]), field) is None
+            continue
+        arguments = {**ARGUMENTS[kind], argument: "{{ value }}"}
+        if argument in ("project_name", "project_ids"):
             arguments.pop("project_id", None)
         operator = kind(task_id="t", **arguments)
         operator.render_template_fields({"value": "rendered"})
         assert getattr(operator, field) == "rendered"
 
 
-@pytest.mark.parametrize("kind", ARGUMENTS)
-def test_each_operator_takes_its_arguments_by_name_alone_and_documents_them(kind: type[Any]) -> None:
-    ours = [base for base in kind.__mro__ if base.__module__.startswith("airflow_provider_paperspace")]
-    documented = "".join(inspect.getdoc(base) or "" for base in ours)
-    for name, parameter in _parameters(kind).items():
-        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        assert f":param {name}:" in documented, name
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_a_class_spells_out_its_own_arguments(kind: type[Any]) -> None:
+    parameters, documented = _own_parameters(kind), _documented(kind)
+    for name, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+    assert set(parameters) == documented - {"kwargs"}
+    assert len(_our_bases(kind)) <= 2
 
 
-@pytest.mark.parametrize("kind", [*ARGUMENTS, *BASES])
-def test_a_constructor_stores_its_template_fields_and_does_not_look_at_them(kind: type[Any]) -> None:
+@pytest.mark.parametrize("kind", PUBLIC)
+def test_a_class_names_the_arguments_that_it_shares(kind: type[Any]) -> None:
+    own = set(_own_parameters(kind))
+    assert "paperspace_conn_id" in own
+    assert own.isdisjoint({"project_id", "project_name"}) or {"project_id", "project_name"} <= own
+    if issubclass(kind, ProjectTagsOperator):
+        assert {"project_id", "project_name"} <= own
+    for hidden in set(_inherited(kind)) - own:
+        with pytest.raises(TypeError, match=hidden):
+            kind(task_id="t", **ARGUMENTS[kind], **{hidden: ["p"]})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ARGUMENTS if kind is not ReturnProjectTagOperator])
+def test_an_operator_over_many_projects_takes_a_concurrency(kind: type[Any]) -> None:
+    own = set(_own_parameters(kind))
+    assert "max_concurrency" in own
+    assert "project_ids" in own or not issubclass(kind, ProjectTagsOperator)
+
+
+@pytest.mark.parametrize("kind", [*PUBLIC, *BASES])
+def test_a_constructor_only_stores_template_fields(kind: type[Any]) -> None:
     fields = set(kind.template_fields) | {"paperspace_conn_id"} | set(STORED_AS)
     assert reads_of_template_fields(inspect.getsource(kind), fields) == []
 
@@ -90,36 +117,72 @@ def test_a_constructor_stores_its_template_fields_and_does_not_look_at_them(kind
         ("if tags == 1: raise ValueError", ["tags"]),
         ("self.tags = tags; print(self.tags)", ["tags"]),
         ("self.tags: object = tags", []),
+        ("super().__init__(tags=tags)", []),
+        ("super().__init__(tags=list(tags))", ["tags"]),
+        ("super().__init__(names=tags)", ["tags"]),
+        ("super().prepare(tags=tags)", ["tags"]),
+        ("parse(tags=tags)", ["tags"]),
     ],
 )
-def test_the_search_for_such_reads_finds_them(body: str, reads: list[str]) -> None:
+def test_the_search_finds_a_read_template_field(body: str, reads: list[str]) -> None:
     source = f"class A:\n  def __init__(self, tags):\n    super().__init__()\n    {body}\n"
     assert reads_of_template_fields(source, {"tags"}) == reads
 
 
-def _parameters(kind: type[Any]) -> dict[str, inspect.Parameter]:
-    found: dict[str, inspect.Parameter] = {}
-    for base in kind.__mro__:
-        if base.__module__.startswith("airflow_provider_paperspace"):
-            signature = inspect.signature(inspect.unwrap(base.__init__))
-            found |= {n: p for n, p in signature.parameters.items() if n not in ("self", "kwargs")}
-    return found
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_an_operator_can_be_deep_copied(kind: type[Any]) -> None:
+    operator = kind(task_id="t", **ARGUMENTS[kind])
+    operator.on_kill()
+    copied = copy.deepcopy(operator)
+    assert (copied.task_id, copied.paperspace_conn_id) == ("t", "paperspace_default")
+    assert copied._stop is not operator._stop
+    assert copied._stop.is_set
+
+
+def _own_parameters(kind: type[Any]) -> dict[str, inspect.Parameter]:
+    signature = inspect.signature(inspect.unwrap(vars(kind)["__init__"]))
+    return {name: parameter for name, parameter in signature.parameters.items() if name not in ("self", "kwargs")}
+
+
+def _inherited(kind: type[Any]) -> dict[str, inspect.Parameter]:
+    return {name: parameter for base in _our_bases(kind) for name, parameter in _own_parameters(base).items()}
+
+
+def _our_bases(kind: type[Any]) -> list[type[Any]]:
+    return [base for base in kind.__mro__[1:] if base.__module__.startswith("airflow_provider_paperspace")]
+
+
+def _documented(kind: type[Any]) -> set[str]:
+    return set(re.findall(r":param (\w+):", vars(kind)["__doc__"]))
 
 
 def reads_of_template_fields(source: str, fields: set[str]) -> list[str]:
-    """Name the template fields that an ``__init__`` reads, but for ``self.field = field`` and ``field is None``."""
+    """Return the template fields that an ``__init__`` reads.
+
+    ``self.field = field``, ``field is None`` and ``super().__init__(field=field)`` are no reads.
+    """
     constructors = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     found = []
     for constructor in constructors:
-        allowed = {
-            id(node.value)
-            for node in ast.walk(constructor)
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Name)
-        } | {
-            id(node.left)
-            for node in ast.walk(constructor)
-            if isinstance(node, ast.Compare) and all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
-        }
+        allowed = (
+            {
+                id(node.value)
+                for node in ast.walk(constructor)
+                if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Name)
+            }
+            | {
+                id(node.left)
+                for node in ast.walk(constructor)
+                if isinstance(node, ast.Compare) and all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops)
+            }
+            | {
+                id(keyword.value)
+                for node in ast.walk(constructor)
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"
+                for keyword in node.keywords
+                if isinstance(keyword.value, ast.Name) and keyword.value.id == keyword.arg
+            }
+        )
         for node in ast.walk(constructor):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in allowed:
                 found += [node.id] if node.id in fields else []

@@ -1,4 +1,4 @@
-"""Cleaning up: the plan, the limit, the dry run, applying a plan, and what is looked at again."""
+"""Cleaning up: the plan, the limit, the dry run, a plan applied by another task, and what is checked again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.operators.project_tags import CleanUpProjectTagsOperator, UndoProjectTagChangeOperator
-from tests.operators.task import Task, asked
+from airflow_provider_paperspace.operators._batch import run_batch
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tags import UndoProjectTagChangeOperator
+from airflow_provider_paperspace.rules.clean_up import CleanUpRules
+from tests.operators.task import RUN_AT, Task, asked
 
 WORLD = {
     "projects": [
@@ -25,7 +28,7 @@ WORLD = {
 
 @pytest.fixture(autouse=True)
 def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.reset(seed=WORLD)
     return server
 
@@ -42,7 +45,7 @@ def writes(world: LocalPaperspaceServer) -> list[str]:
     return [request.target for request in asked(world) if request.method != "GET"]
 
 
-def test_stale_tags_go_from_every_project_and_no_other(
+def test_only_stale_tags_are_removed_from_all_projects(
     world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -54,21 +57,26 @@ def test_stale_tags_go_from_every_project_and_no_other(
     assert world.paperspace.tag_names("p2") == ["gpu", "demo@2026-13-01", "stale:keep"]
     assert world.paperspace.tag_names("p4") == ["stale:x"]
     lines = caplog.text.splitlines()
-    assert "p1       one   demo@2026-11-23  its last day was 2026-11-23" in lines
+    assert "p1       one   demo@2026-11-23  expired after 2026-11-23" in lines
     assert "p2       two   stale:b          matches 'stale:*'" in lines
 
 
-def test_a_date_that_cannot_be_read_is_shown_loudly_and_the_tag_stays(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tag_with_an_unreadable_date_stays_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     report = clean_up()
     assert report["unreadable"] == [
-        {"project_id": "p2", "tag": "demo@2026-13-01", "why": "what follows its last '@' is no date such as 2026-12-01"}
+        {
+            "project_id": "p2",
+            "tag": "demo@2026-13-01",
+            "why": "the part after its last '@' is not a date such as 2026-12-01",
+        }
     ]
     ours = [record for record in caplog.records if record.name.startswith("airflow_provider_paperspace")]
     (warning,) = [record for record in ours if record.levelname == "WARNING"]
+    assert warning.getMessage().startswith("1 tag has an unreadable date and was left in place:")
     assert "demo@2026-13-01" in warning.getMessage()
 
 
-def test_a_dry_run_gives_the_plan_that_the_real_run_carries_out(world: LocalPaperspaceServer) -> None:
+def test_a_dry_run_returns_the_plan_of_the_real_run(world: LocalPaperspaceServer) -> None:
     planned = clean_up(names="stale:*", dry_run="True")
     assert not writes(world)
     assert (planned["dry_run"], planned["removed"]) == (True, [])
@@ -78,31 +86,31 @@ def test_a_dry_run_gives_the_plan_that_the_real_run_carries_out(world: LocalPape
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_a_plan_above_the_limit_removes_nothing_at_all(world: LocalPaperspaceServer, dry_run: bool) -> None:
+def test_a_plan_above_the_limit_removes_nothing(world: LocalPaperspaceServer, dry_run: bool) -> None:
     task = Task(CleanUpProjectTagsOperator, names="stale:*", max_removals="3", dry_run=dry_run)
-    with pytest.raises(AirflowFailException, match="remove 4 tags, more than max_removals=3: nothing was removed"):
+    with pytest.raises(
+        AirflowFailException, match="The plan has 4 removals, more than max_removals=3; nothing was removed"
+    ):
         task.run()
     assert not writes(world)
     assert len(task.pushed["return_value"]["planned"]) == 4
     assert len(clean_up(names="stale:*", max_removals=4)["removed"]) == 4
 
 
-def test_only_the_given_projects_are_looked_at(world: LocalPaperspaceServer) -> None:
+def test_only_the_given_projects_are_cleaned_up(world: LocalPaperspaceServer) -> None:
     report = clean_up(project_ids=["p2", {"id": "p3"}], names="stale:*")
     assert pairs(report["removed"]) == [("p2", "stale:b"), ("p2", "stale:keep")]
     assert "stale:a" in world.paperspace.tag_names("p1")
 
 
-def test_now_is_the_end_of_the_runs_interval_and_not_the_clock(world: LocalPaperspaceServer) -> None:
-    from tests.operators.task import RUN_AT
-
+def test_now_is_the_end_of_the_data_interval(world: LocalPaperspaceServer) -> None:
     late = Task(CleanUpProjectTagsOperator, at=RUN_AT - timedelta(days=1), dry_run=True).run()
     assert late["planned"] == []
     early = Task(CleanUpProjectTagsOperator, at=RUN_AT + timedelta(days=1), dry_run=True).run()
     assert pairs(early["planned"]) == [("p1", "demo@2026-11-23"), ("p1", "demo@2026-11-24")]
 
 
-def test_age_is_counted_from_the_creation_of_the_tag(world: LocalPaperspaceServer) -> None:
+def test_the_age_of_a_tag_starts_at_its_creation(world: LocalPaperspaceServer) -> None:
     tags = [
         {"name": "old", "dtCreated": "2026-01-01T00:00:00.000Z"},
         {"name": "new", "dtCreated": "2026-11-24T00:00:00Z"},
@@ -110,20 +118,20 @@ def test_age_is_counted_from_the_creation_of_the_tag(world: LocalPaperspaceServe
     world.paperspace.add_project("p5", tags=tags)
     report = clean_up(project_ids=["p5"], older_than=timedelta(days=30))
     assert pairs(report["removed"]) == [("p5", "old")]
-    assert report["removed"][0]["reason"] == "was created on 2026-01-01"
+    assert report["removed"][0]["reason"] == "created on 2026-01-01"
 
 
-def test_a_plan_is_applied_by_another_task(world: LocalPaperspaceServer) -> None:
+def test_another_task_applies_a_plan(world: LocalPaperspaceServer) -> None:
     plan = clean_up(names="stale:*", dry_run=True)
     plan["planned"] = [removal for removal in plan["planned"] if removal["tag"] != "stale:a"]  # not approved
     count = len(asked(world))
     report = clean_up(plan=plan)
     assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p2", "stale:b"), ("p2", "stale:keep")]
     assert report["rules"] == plan["rules"]
-    assert len(asked(world)) - count == 2 + 3, "a read for each project of the plan, and the removals"
+    assert len(asked(world)) - count == 2 + 3, "one read per project of the plan, and the removals"
 
 
-def test_each_tag_of_a_plan_is_looked_at_again_before_it_goes(
+def test_a_planned_tag_is_checked_again_before_its_removal(
     world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -133,15 +141,15 @@ def test_each_tag_of_a_plan_is_looked_at_again_before_it_goes(
     report = clean_up(plan=plan, keep="*:keep")
     assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p2", "stale:b")]
     assert sorted((s["tag"], s["why"]) for s in report["spared"]) == [
-        ("gpu", "is kept, or no longer stale by the rules of the plan"),
-        ("stale:a", "is gone already"),
-        ("stale:keep", "is kept, or no longer stale by the rules of the plan"),
+        ("gpu", "kept, or no longer stale by the rules of the plan"),
+        ("stale:a", "already gone"),
+        ("stale:keep", "kept, or no longer stale by the rules of the plan"),
     ]
-    assert "Planned, and spared" in caplog.text
+    assert "Planned, but left in place" in caplog.text
     assert world.paperspace.tag_names("p3") == ["gpu"]
 
 
-def test_a_tag_that_was_made_anew_since_the_plan_is_no_longer_old(world: LocalPaperspaceServer) -> None:
+def test_a_tag_that_was_added_anew_is_no_longer_old(world: LocalPaperspaceServer) -> None:
     world.paperspace.add_project("p5", tags=[{"name": "old", "dtCreated": "2026-01-01T00:00:00.000Z"}])
     plan = clean_up(project_ids=["p5"], older_than=timedelta(days=30), dry_run=True)
     world.paperspace.projects["p5"].tags.clear()
@@ -151,7 +159,7 @@ def test_a_tag_that_was_made_anew_since_the_plan_is_no_longer_old(world: LocalPa
     assert world.paperspace.tag_names("p5") == ["old"]
 
 
-def test_a_project_that_fails_does_not_stop_the_others(world: LocalPaperspaceServer) -> None:
+def test_a_failed_project_does_not_stop_the_others(world: LocalPaperspaceServer) -> None:
     world.fault("500", path="/p1/", times=0)
     task = Task(CleanUpProjectTagsOperator, names="stale:*")
     with pytest.raises(AirflowException, match="1 of 3 projects failed"):
@@ -161,7 +169,49 @@ def test_a_project_that_fails_does_not_stop_the_others(world: LocalPaperspaceSer
     assert pairs(report["removed"]) == [("p2", "stale:b"), ("p2", "stale:keep")]
 
 
-def test_a_removal_that_fails_is_told_and_the_rest_goes(world: LocalPaperspaceServer) -> None:
+@pytest.mark.parametrize("max_removals", [0, 100])
+def test_a_key_refused_while_reading_ends_the_task(world: LocalPaperspaceServer, max_removals: int) -> None:
+    world.fault("401", path="/tags", at=3, times=1)
+    task = Task(CleanUpProjectTagsOperator, names="stale:*", max_removals=max_removals, max_concurrency=1)
+    with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
+        task.run()
+    assert not writes(world)
+    assert task.pushed["change"] == {}
+
+
+@pytest.mark.parametrize("max_removals", [0, 100])
+def test_an_interruption_while_reading_ends_the_task(
+    world: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, max_removals: int
+) -> None:
+    class Interruption(BaseException):
+        pass
+
+    def run_and_be_interrupted(*arguments: Any, **options: Any) -> Any:
+        result = run_batch(*arguments, **options)
+        result.interrupted = Interruption()
+        return result
+
+    monkeypatch.setattr("airflow_provider_paperspace.operators._base.run_batch", run_and_be_interrupted)
+    with pytest.raises(Interruption):
+        clean_up(names="stale:*", max_removals=max_removals)
+    assert not writes(world)
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_a_bug_in_the_rules_removes_nothing(
+    world: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise error("a bug")
+
+    monkeypatch.setattr(CleanUpRules, "stale_reason", fail)
+    with pytest.raises(error, match="^a bug$") as caught:
+        clean_up(names="stale:*")
+    assert type(caught.value) is error
+    assert not writes(world)
+
+
+def test_a_failed_removal_does_not_stop_the_others(world: LocalPaperspaceServer) -> None:
     world.fault("403", path="/p1/", method="DELETE", at=2, times=0)
     task = Task(CleanUpProjectTagsOperator, names="stale:*")
     with pytest.raises(AirflowFailException, match="1 of 3 projects failed"):
@@ -171,7 +221,7 @@ def test_a_removal_that_fails_is_told_and_the_rest_goes(world: LocalPaperspaceSe
     assert len([pair for pair in removed if pair[0] == "p1"]) == 1
 
 
-def test_a_clean_up_can_be_taken_back(world: LocalPaperspaceServer) -> None:
+def test_a_clean_up_can_be_undone(world: LocalPaperspaceServer) -> None:
     before = {id_: set(world.paperspace.tag_names(id_)) for id_ in ("p1", "p2", "p3")}
     task = Task(CleanUpProjectTagsOperator, names="stale:*")
     task.run()
@@ -182,19 +232,23 @@ def test_a_clean_up_can_be_taken_back(world: LocalPaperspaceServer) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"expired": False}, "There is no criterion"),
-        ({"max_removals": -1}, "max_removals is -1, and must be a whole number"),
+        ({"expired": False}, "No tag can be stale"),
+        ({"expired": False, "keep": "x"}, "No tag can be stale"),
+        ({"older_than": timedelta(0)}, "older_than is 0:00:00; it must be longer than 0"),
+        ({"older_than": -timedelta(days=1)}, "older_than is -1 day, 0:00:00; it must be longer than 0"),
+        ({"older_than": 7}, "older_than is an int; it must be a timedelta"),
+        ({"max_removals": -1}, "max_removals is -1; it must be a whole number"),
         ({"max_removals": "many"}, "max_removals is 'many'"),
-        ({"dry_run": ""}, "dry_run is '', and must be True or False"),
+        ({"dry_run": ""}, "dry_run is ''; it must be True or False"),
         ({"names": ""}, "blank"),
-        ({"keep": 7}, "keep is a int"),
+        ({"keep": 7}, "keep is an int"),
         ({"project_ids": "p1"}, "must be a list"),
-        ({"plan": {}}, "plan is a dict, and must be what CleanUpProjectTagsOperator returned"),
-        ({"plan": {"planned": []}}, "The plan has no rules"),
-        ({"plan": {"planned": []}, "names": "x"}, "a plan brings its own projects and rules"),
+        ({"plan": {}}, "plan is a dict; it must be a whole report from CleanUpProjectTagsOperator"),
+        ({"plan": {"planned": []}}, "plan has no rules; it is not a report"),
+        ({"plan": {"planned": []}, "names": "x"}, "with plan, leave out project_ids, names, older_than"),
     ],
 )
-def test_bad_input_is_refused_before_any_request(
+def test_a_bad_argument_is_refused_before_any_request(
     world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
@@ -203,53 +257,51 @@ def test_bad_input_is_refused_before_any_request(
 
 
 @pytest.mark.parametrize("field", ["project_ids", "names", "keep"])
-def test_an_argument_that_came_to_nothing_never_widens_what_goes(world: LocalPaperspaceServer, field: str) -> None:
+def test_an_argument_that_rendered_to_none_is_refused(world: LocalPaperspaceServer, field: str) -> None:
     task = Task(
         CleanUpProjectTagsOperator, **{"names": "stale:*", "project_ids": ["p1"], "keep": "x", field: "{{ x }}"}
     )
     setattr(task.operator, field, None)
-    with pytest.raises(AirflowFailException, match="Did the task that it comes from return nothing"):
+    with pytest.raises(AirflowFailException, match="Did the upstream task return nothing"):
         task.run()
     assert not asked(world)
 
 
-def test_a_mapped_plan_that_came_to_nothing_is_refused(world: LocalPaperspaceServer) -> None:
+def test_a_plan_of_none_is_refused(world: LocalPaperspaceServer) -> None:
     with pytest.raises(AirflowFailException, match="plan is None"):
         Task(CleanUpProjectTagsOperator, plan=None).run()
     assert not asked(world)
 
 
-def test_a_project_deleted_meanwhile_is_no_failure_unless_it_was_asked_for(
-    world: LocalPaperspaceServer,
-) -> None:
+def test_a_deleted_project_fails_only_if_it_was_named(world: LocalPaperspaceServer) -> None:
     read = world.paperspace.list_tags
 
-    def read_and_lose(project_id: str, query: Any) -> Any:
+    def read_and_delete(project_id: str, query: Any) -> Any:
         world.paperspace.projects["p2"].dt_deleted = "2026-11-24T00:00:00.000Z"
         return read(project_id, query)
 
-    world.paperspace.list_tags = read_and_lose  # type: ignore[method-assign]
+    world.paperspace.list_tags = read_and_delete  # type: ignore[method-assign]
     assert pairs(clean_up(names="stale:*")["removed"]) == [("p1", "demo@2026-11-23"), ("p1", "stale:a")]
     with pytest.raises(AirflowFailException, match="1 of 1 projects failed"):
         clean_up(project_ids=["p2"])
 
 
-def test_the_report_covers_the_tries_that_failed(world: LocalPaperspaceServer) -> None:
-    kept: dict[str, Any] = {}
+def test_a_report_includes_earlier_tries(world: LocalPaperspaceServer) -> None:
+    store: dict[str, Any] = {}
     world.fault("500", path="/p1/", method="DELETE", times=2)
     with pytest.raises(AirflowException, match="1 of 3 projects failed"):
-        Task(CleanUpProjectTagsOperator, names="stale:*").keeping(kept).run()
-    second = Task(CleanUpProjectTagsOperator, names="stale:*").keeping(kept)
+        Task(CleanUpProjectTagsOperator, names="stale:*").with_store(store).run()
+    second = Task(CleanUpProjectTagsOperator, names="stale:*").with_store(store, try_number=2)
     report = second.run()
     assert len(report["removed"]) == 4
     assert {r["reason"] for r in report["removed"] if r["project_id"] == "p2"} == {
-        "removed by an earlier try of the task"
+        "removed by an earlier try of this task"
     }
     Task(UndoProjectTagChangeOperator, change=second.pushed["change"]).run()
     assert "stale:b" in world.paperspace.tag_names("p2")
 
 
-def test_a_plan_that_came_to_nothing_is_not_taken_for_no_plan(world: LocalPaperspaceServer) -> None:
+def test_a_plan_that_rendered_to_none_is_refused(world: LocalPaperspaceServer) -> None:
     task = Task(CleanUpProjectTagsOperator, plan="{{ x }}")
     task.operator.plan = None
     with pytest.raises(AirflowFailException, match="plan is None"):
@@ -258,6 +310,6 @@ def test_a_plan_that_came_to_nothing_is_not_taken_for_no_plan(world: LocalPapers
 
 
 @pytest.mark.parametrize("more", [{"project_ids": ["p1"]}, {"older_than": timedelta(days=1)}])
-def test_a_plan_goes_with_no_rules_of_its_own(more: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a plan brings its own projects and rules"):
+def test_a_plan_excludes_rules_of_its_own(more: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="with plan, leave out project_ids, names, older_than"):
         CleanUpProjectTagsOperator(task_id="t", plan={}, **more)

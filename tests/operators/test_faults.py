@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way in a task of many projects: what it says it did is what it did, and a retry ends it.
+"""Tasks over many projects when requests fail: the change record is true, and a retry completes the work.
 
 Every fault at every request of each operator that changes many projects.
 """
@@ -14,9 +14,9 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
-    CleanUpProjectTagsOperator,
     SetProjectTagsOperator,
     UndoProjectTagChangeOperator,
 )
@@ -37,32 +37,34 @@ TASKS: Final[dict[str, tuple[Callable[[], Task], set[str]]]] = {
     "clean up": (lambda: Task(CleanUpProjectTagsOperator, names="stale:*"), BEFORE - {"stale:x"}),
     "undo": (lambda: Task(UndoProjectTagChangeOperator, change=UNDONE), BEFORE - {"stage:a"} | {"stage:z"}),
 }
-"""Each task, and the tags that a project has when it has done its work."""
+"""Each task, and the tags that a project has once the task is done."""
 
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("slow", "refused")])
-def test_what_is_told_is_what_was_done_and_a_retry_ends_as_asked(
+def test_a_fault_leaves_a_true_record_and_a_retry_completes(
     kind: str, name: str, server: LocalPaperspaceServer, connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
-    monkeypatch.setattr("airflow_provider_paperspace.api.pace.SLOWEST_PER_S", 1_000)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._rate_limit.MIN_RATE_PER_S", 1_000)
     make, after = TASKS[name]
     server.reset(seed=WORLD)
     make().run()
-    for at in range(2, len(asked(server)) + 2):  # the first is that of the link
+    for at in range(2, len(asked(server)) + 2):  # the first is the one for the link
         server.reset(seed=WORLD)
         server.fault(kind, at=at, times=2)
         task = make()
         failed = _fails(task)
         for id_ in ("p1", "p2"):
             there = set(server.paperspace.tag_names(id_))
-            assert there - BEFORE <= after, "a tag that was not named came"
-            assert BEFORE - there <= BEFORE - after, "a tag that was not named went"
-            assert failed or there == after, "success was told, and the state is not as asked"
-            told = task.pushed.get("change", {}).get(id_, {"added": [], "removed": []})
-            assert set(told["added"]) <= there, "what was told as added is there"
-            assert not set(told["removed"]) & there, "what was told as removed is gone"
+            assert there - BEFORE <= after, "a tag that nobody named was added"
+            assert BEFORE - there <= BEFORE - after, "a tag that nobody named was removed"
+            assert failed or there == after, "the task succeeded, but the tags are not as asked"
+            record = task.pushed.get("change", {}).get(id_, {"added": [], "removed": []})
+            assert set(record["added"]) <= there, "a recorded addition is there"
+            assert not set(record["removed"]) & there, "a recorded removal is gone"
+            assert there - BEFORE == set(record["added"]) or failed, "a success records every addition"
+            assert BEFORE - there == set(record["removed"]) or failed, "a success records every removal"
         server.app.faults = []
         make().run()
         assert {frozenset(server.paperspace.tag_names(id_)) for id_ in ("p1", "p2")} == {frozenset(after)}

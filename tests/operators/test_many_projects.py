@@ -1,4 +1,4 @@
-"""Many projects in one task: what it returns, what fails, how it stops, and that doing it again does what is left."""
+"""Many projects in one task: what it returns, what fails, how it stops, and that a retry completes it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
+import requests
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_paperspace.api.many import ManyProjects
+from airflow_provider_paperspace.api.project_tags import converge_project_tags
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
@@ -28,7 +28,7 @@ IDS = [f"m{i}" for i in range(12)]
 
 @pytest.fixture(autouse=True)
 def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.reset(seed={"projects": [{"id": id_, "tags": ["gpu", "stage:a"]} for id_ in IDS]})
     return server
 
@@ -37,7 +37,7 @@ def tags(world: LocalPaperspaceServer) -> list[list[str]]:
     return [world.paperspace.tag_names(id_) for id_ in IDS]
 
 
-def test_each_operator_returns_for_each_project_what_it_returns_for_one() -> None:
+def test_an_operator_returns_its_result_per_project() -> None:
     added = Task(AddProjectTagOperator, project_ids=IDS, tags=["x", "gpu"])
     assert {id_: names(value) for id_, value in added.run().items()} == {id_: ["x", "gpu"] for id_ in IDS}
     assert list(added.pushed) == ["change"]
@@ -48,7 +48,7 @@ def test_each_operator_returns_for_each_project_what_it_returns_for_one() -> Non
     assert names(Task(RemoveProjectTagOperator, project_ids=IDS, tags=["x", "y"]).run()["m3"]) == ["x"]
 
 
-def test_what_another_task_returned_may_be_the_projects(world: LocalPaperspaceServer) -> None:
+def test_projects_may_come_from_another_task(world: LocalPaperspaceServer) -> None:
     listed = Task(ListProjectTagsOperator, project_ids=[{"id": "m1"}, "m2", "m1"]).run()
     assert list(listed) == ["m1", "m2"]
     Task(AddProjectTagOperator, project_ids=listed, tags="x").run()
@@ -56,33 +56,33 @@ def test_what_another_task_returned_may_be_the_projects(world: LocalPaperspaceSe
     assert Task(AddProjectTagOperator, project_ids=[], tags="x").run() == {}
 
 
-def test_a_project_where_nothing_differs_costs_one_request(world: LocalPaperspaceServer) -> None:
+def test_an_unchanged_project_costs_one_request(world: LocalPaperspaceServer) -> None:
     Task(AddProjectTagOperator, project_ids=IDS, tags="gpu").run()
     assert [request.method for request in asked(world)] == ["GET"] * len(IDS)
 
 
-def test_a_project_that_fails_does_not_stop_the_others_and_the_task_fails_with_a_table(
+def test_a_failed_project_does_not_stop_the_others(
     world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.fault("500", path="/m3/", times=0)
     task = Task(AddProjectTagOperator, project_ids=[*IDS, "nope"], tags="x")
     with pytest.raises(AirflowException) as caught:
         task.run()
-    assert not isinstance(caught.value, AirflowFailException), "a retry may mend the 500"
+    assert not isinstance(caught.value, AirflowFailException), "a retry may fix the 500"
     lines = str(caught.value).splitlines()
-    assert lines[0] == "2 of 13 projects failed; what was done stays done."
+    assert lines[0] == "2 of 13 projects failed; completed changes are kept."
     assert lines[1].split() == ["project", "what", "happened", "what", "to", "do"]
     assert lines[3].startswith("m3       could not list its tags: the service answered 500")
     assert lines[4].startswith("nope     could not list its tags: the service answered 404")
     assert "Check the project id" in lines[4]
-    assert lines[-1] == "A retry does what is left."
+    assert lines[-1] == "A retry processes the remaining projects."
     assert set(task.pushed["return_value"]) == set(IDS) - {"m3"} == set(task.pushed["change"])
     assert set(task.pushed["failed"]) == {"m3", "nope"}
     assert "Project 'nope'" in task.pushed["failed"]["nope"]
     assert "2 of 13 projects failed:\nproject" in caplog.text
 
 
-def test_when_no_retry_can_mend_any_of_it_the_task_fails_at_once() -> None:
+def test_permanent_failures_alone_fail_the_task_at_once() -> None:
     with pytest.raises(AirflowFailException, match="1 of 2 projects failed"):
         Task(AddProjectTagOperator, project_ids=["m1", "nope"], tags="x").run()
     with pytest.raises(AirflowFailException, match="not on the project: 'y'"):
@@ -95,29 +95,31 @@ def test_the_table_in_the_error_stays_short() -> None:
     assert str(caught.value).splitlines()[-1] == "and 10 more"
 
 
-def test_a_key_that_is_not_accepted_fails_the_task_at_once(world: LocalPaperspaceServer) -> None:
+def test_a_refused_key_fails_the_task_at_once(world: LocalPaperspaceServer) -> None:
     world.fault("401", times=0)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2).run()
     assert len(asked(world)) <= 3
 
 
-def test_a_key_refused_on_the_way_fails_the_task_and_what_was_done_is_kept(
-    world: LocalPaperspaceServer,
-) -> None:
+def test_a_key_refused_midway_keeps_what_was_done(world: LocalPaperspaceServer) -> None:
     world.fault("401", at=8, times=0)
-    kept: dict[str, Any] = {}
-    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1).keeping(kept)
+    store: dict[str, Any] = {}
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1).with_store(store)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         task.run()
-    assert list(task.pushed["return_value"]) == ["m0", "m1", "m2"] == list(task.pushed["change"])
-    assert not kept, "Airflow does not try it again, so nothing is kept for that"
+    assert list(task.pushed["return_value"]) == ["m0", "m1", "m2"]
+    assert {id_: record["added"] for id_, record in task.pushed["change"].items()} == {
+        id_: ["x"] for id_ in ("m0", "m1", "m2")
+    }
+    assert list(task.pushed["failed"]) == ["m3"]
+    assert not store, "no retry follows that would read it"
 
 
-def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPaperspaceServer) -> None:
+def test_a_failed_project_keeps_its_earlier_changes(world: LocalPaperspaceServer) -> None:
     world.fault("403", path="/m1/", method="POST", at=2, times=0)
     task = Task(AddProjectTagOperator, project_ids=["m1", "m2"], tags=["x", "y"])
-    with pytest.raises(AirflowFailException, match="Before that, 'x' added well"):
+    with pytest.raises(AirflowFailException, match="Already added: 'x'"):
         task.run()
     assert task.pushed["change"]["m1"]["added"] == ["x"]
     assert task.pushed["change"]["m2"]["added"] == ["x", "y"]
@@ -126,18 +128,21 @@ def test_what_a_failed_project_had_changed_before_is_kept_too(world: LocalPapers
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"project_ids": "m1"}, "project_ids is the text 'm1', and must be a list"),
+        ({"project_ids": "m1"}, "project_ids is the string 'm1'; it must be a list"),
         ({"project_ids": "['m1', 'm2']"}, "render_template_as_native_obj"),
         ({"project_ids": ["m1", ""]}, "project id is empty"),
-        ({"project_ids": ["m1", None]}, "Did the task that it comes from return nothing"),
-        ({"project_ids": [7]}, "not a int"),
-        ({"project_ids": 7}, "project_ids is a int"),
+        ({"project_ids": ["m1", None]}, "Did the upstream task return nothing"),
+        ({"project_ids": [7]}, "not an int"),
+        ({"project_ids": 7}, "project_ids is an int"),
         ({"project_ids": ["m1"], "max_concurrency": 0}, "max_concurrency is 0"),
         ({"project_ids": ["m1"], "max_concurrency": "many"}, "max_concurrency is 'many'"),
+        ({"project_ids": ["m1"], "max_concurrency": -1}, "max_concurrency is -1"),
+        ({"project_ids": ["m1"], "max_concurrency": 1.5}, "max_concurrency is 1.5"),
+        ({"project_ids": ["m1"], "max_concurrency": True}, "max_concurrency is True"),
         ({"project_ids": ["m1"], "tags": ""}, "blank"),
     ],
 )
-def test_bad_input_fails_the_task_before_any_request(
+def test_a_bad_argument_fails_before_any_request(
     world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
@@ -145,31 +150,28 @@ def test_bad_input_fails_the_task_before_any_request(
     assert not asked(world)
 
 
-def test_a_task_that_is_killed_begins_no_further_project_and_says_how_many_were_done(
+def test_a_stopped_task_starts_no_further_project(
     world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2)
-    tell = ManyProjects.run
 
-    async def run_and_be_killed(self: Any, client: Any, project_ids: Any) -> Any:
-        work = self._work
+    def converge_and_be_stopped(project_id: str, *arguments: Any) -> Any:
+        if project_id == "m4":
+            task.operator.on_kill()
+        return (yield from converge_project_tags(project_id, *arguments))
 
-        async def work_until_the_fifth(client: Any, project_id: str) -> Any:
-            if project_id == "m4":
-                task.operator.on_kill()
-            return await work(client, project_id)
-
-        self._work = work_until_the_fifth
-        return await tell(self, client, project_ids)
-
-    monkeypatch.setattr(ManyProjects, "run", run_and_be_killed)
-    with pytest.raises(AirflowException, match=r"stopped after [456] of 12 projects. A retry does what is left"):
+    monkeypatch.setattr(
+        "airflow_provider_paperspace.operators.project_tags.converge_project_tags", converge_and_be_stopped
+    )
+    caplog.set_level("INFO")
+    with pytest.raises(AirflowException, match=r"stopped after [345] of 12 projects. A retry processes the remaining"):
         task.run()
-    assert len(task.pushed["return_value"]) in (4, 5, 6)
-    assert "told to stop" in caplog.text
+    assert 3 <= len(task.pushed["return_value"]) <= 5
+    assert {request.target.split("/")[2] for request in asked(world)} <= set(IDS[:5])
+    assert "The task is stopped" in caplog.text
 
 
-def test_a_task_that_is_killed_before_it_begins_does_nothing(world: LocalPaperspaceServer) -> None:
+def test_a_task_stopped_before_its_start_does_nothing(world: LocalPaperspaceServer) -> None:
     task = Task(AddProjectTagOperator, project_ids=IDS, tags="x")
     task.operator.on_kill()
     with pytest.raises(AirflowException, match="stopped after 0 of 12"):
@@ -177,20 +179,38 @@ def test_a_task_that_is_killed_before_it_begins_does_nothing(world: LocalPapersp
     assert not asked(world)
 
 
-def test_progress_ends_with_how_many_were_done(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_ends_with_the_number_of_projects(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         Task(AddProjectTagOperator, project_ids=IDS, tags="x").run()
     assert "12 of 12 projects done" in caplog.text
 
 
-class Interrupted(BaseException):
-    """As Airflow interrupts a task: by an exception that a signal handler raises in the main thread."""
+@pytest.mark.parametrize("error", [ZeroDivisionError, TypeError, ValueError])
+def test_a_bug_is_raised_once_the_records_are_pushed(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def converge_and_fail(project_id: str, *arguments: Any) -> Any:
+        if project_id == "m2":
+            raise error("a bug")
+        return (yield from converge_project_tags(project_id, *arguments))
+
+    monkeypatch.setattr("airflow_provider_paperspace.operators.project_tags.converge_project_tags", converge_and_fail)
+    store: dict[str, Any] = {}
+    task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1).with_store(store)
+    with pytest.raises(error, match="^a bug$") as caught:
+        task.run()
+    assert type(caught.value) is error
+    assert {id_: record["added"] for id_, record in task.pushed["change"].items()} == {"m0": ["x"], "m1": ["x"]}
+    assert list(task.pushed["return_value"]) == ["m0", "m1"]
+    assert store, "Airflow retries after a bug"
+
+
+class Interruption(BaseException):
+    """Airflow interrupts a task with such an exception, out of a signal handler in the main thread."""
 
 
 @pytest.fixture
 def _interrupting() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
-        raise Interrupted
+        raise Interruption
 
     before = signal.signal(signal.SIGUSR1, interrupt)
     yield
@@ -199,13 +219,11 @@ def _interrupting() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_interrupting")
 @pytest.mark.parametrize("at", [5, 14, 23])
-def test_a_task_that_is_interrupted_comes_out_with_the_interruption_and_keeps_what_was_done(
-    world: LocalPaperspaceServer, at: int
-) -> None:
+def test_an_interrupted_task_keeps_what_was_done(world: LocalPaperspaceServer, at: int) -> None:
     world.app.requests = killing = KillingAt(at, signal.SIGUSR1)
     killing.victim = os.getpid()
     task = Task(AddProjectTagOperator, project_ids=IDS, tags=["x", "y"], max_concurrency=2)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interruption):
         task.run()
     kept = {id_: set(record["added"]) for id_, record in task.pushed["change"].items()}
     tagged = {id_: set(world.paperspace.tag_names(id_)) - {"gpu", "stage:a"} for id_ in IDS}
@@ -216,7 +234,7 @@ def test_a_task_that_is_interrupted_comes_out_with_the_interruption_and_keeps_wh
 
 
 class KillingAt(deque[Any]):
-    """The server's record of requests, which kills a process when it holds so many."""
+    """The server's record of requests: it sends a signal to a process when it has so many."""
 
     def __init__(self, number: int, signal_number: int = signal.SIGKILL) -> None:
         super().__init__()
@@ -231,9 +249,7 @@ class KillingAt(deque[Any]):
 
 
 @pytest.mark.parametrize("at", range(5, 205, 10))
-def test_killed_at_any_moment_and_run_again_it_ends_as_asked_and_asks_for_nothing_twice(
-    world: LocalPaperspaceServer, at: int
-) -> None:
+def test_a_killed_task_completes_when_it_runs_again(world: LocalPaperspaceServer, at: int) -> None:
     ids = [f"k{i}" for i in range(100)]
     world.reset(seed={"projects": [{"id": id_, "tags": []} for id_ in ids]})
     world.app.requests = killing = KillingAt(at)
@@ -245,8 +261,10 @@ def test_killed_at_any_moment_and_run_again_it_ends_as_asked_and_asks_for_nothin
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "it was killed under way"
-    httpx.get(f"{world.url}/auth/session", trust_env=False)  # what was under way has ended when this is answered
+    assert os.WIFSIGNALED(status), "it was killed while it ran"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.get(f"{world.url}/auth/session")  # once this is answered, the killed requests have ended
     missing = [id_ for id_ in ids if not world.paperspace.tag_names(id_)]
     world.app.requests = deque()
     assert set(Task(AddProjectTagOperator, **arguments).run()) == set(ids)

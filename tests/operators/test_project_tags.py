@@ -1,3 +1,5 @@
+"""Adding, removing and listing tags: what a task returns and logs, and which errors fail it at once."""
+
 from __future__ import annotations
 
 import logging
@@ -6,46 +8,43 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_paperspace.api.errors import ConflictError, RateLimitError, ServerError, TransportError
+from airflow_provider_paperspace.api import _retries
+from airflow_provider_paperspace.api.errors import ApiError, ConflictError, RateLimitError, ServerError, TransportError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
-from airflow_provider_paperspace.hooks.opening import BEYOND_RETRY
-from airflow_provider_paperspace.operators.base import PaperspaceBaseOperator
+from airflow_provider_paperspace.operators._base import PaperspaceOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
     ListProjectTagsOperator,
     RemoveProjectTagOperator,
 )
+from tests.operators.task import Task, asked, names
 
 OPERATORS = [AddProjectTagOperator, RemoveProjectTagOperator, ListProjectTagsOperator]
 
 
-def execute(kind: type[PaperspaceBaseOperator], **arguments: Any) -> Any:
+def execute(kind: type[PaperspaceOperator], **arguments: Any) -> Any:
     return kind(task_id="task", **{"project_id": "p1", **arguments}).execute({})
-
-
-def names(tags: list[dict[str, Any]]) -> list[str]:
-    return [tag["name"] for tag in tags]
 
 
 @pytest.fixture(autouse=True)
 def _connected(connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
 
 
-def test_adding_returns_the_tags_now_there_in_the_order_asked(server: LocalPaperspaceServer) -> None:
+def test_an_add_returns_the_present_tags_in_the_given_order(server: LocalPaperspaceServer) -> None:
     tags = execute(AddProjectTagOperator, tags=["nightly", "gpu"])
     assert names(tags) == ["nightly", "gpu"]
     assert set(tags[0]) == {"id", "name", "dtCreated"}
     assert server.paperspace.tag_names("p1") == ["gpu", "nightly"]
 
 
-def test_removing_returns_the_tags_that_were_taken_off(server: LocalPaperspaceServer) -> None:
+def test_a_remove_returns_the_removed_tags(server: LocalPaperspaceServer) -> None:
     assert names(execute(RemoveProjectTagOperator, tags=["gpu", "absent"])) == ["gpu"]
     assert execute(RemoveProjectTagOperator, tags="gpu") == []
     assert server.paperspace.tag_names("p1") == []
 
 
-def test_listing_returns_all_tags_in_the_order_asked(server: LocalPaperspaceServer) -> None:
+def test_a_list_returns_all_tags_in_the_given_order(server: LocalPaperspaceServer) -> None:
     server.paperspace.add_project("many", tags=[f"tag-{i:03}" for i in range(300)])
     assert names(execute(ListProjectTagsOperator, project_id="many", order="asc")) == [
         f"tag-{i:03}" for i in range(300)
@@ -53,12 +52,12 @@ def test_listing_returns_all_tags_in_the_order_asked(server: LocalPaperspaceServ
     assert execute(ListProjectTagsOperator, project_id="many")[0]["name"] == "tag-299"
 
 
-def test_the_log_says_what_changed_and_what_was_there(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_tells_changed_and_unchanged_tags(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         execute(AddProjectTagOperator, tags=["nightly", "gpu"])
         execute(ListProjectTagsOperator)
         execute(RemoveProjectTagOperator, tags=["nightly", "x"])
-    assert "Project 'p1': added 'nightly'; 'gpu' was there already" in caplog.text
+    assert "Project 'p1': added 'nightly'; 'gpu' was already there" in caplog.text
     assert "Project 'p1': 2 tags: 'nightly', 'gpu'" in caplog.text
     assert "Project 'p1': removed 'nightly'; 'x' was not there" in caplog.text
 
@@ -72,10 +71,17 @@ def test_the_log_of_a_long_list_stays_short(server: LocalPaperspaceServer, caplo
 
 
 @pytest.mark.parametrize("kind", OPERATORS)
-def test_a_project_that_does_not_exist_fails_the_task_at_once(kind: type[PaperspaceBaseOperator]) -> None:
+def test_an_unknown_project_fails_the_task_at_once(kind: type[PaperspaceOperator]) -> None:
     tags = {} if kind is ListProjectTagsOperator else {"tags": []}
     with pytest.raises(AirflowFailException, match=r"Project 'nope'.*404.*connection 'paperspace_default'.*project id"):
         execute(kind, project_id="nope", **tags)
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_an_unknown_connection_fails_the_task_at_once(kind: type[PaperspaceOperator]) -> None:
+    tags = {} if kind is ListProjectTagsOperator else {"tags": "x"}
+    with pytest.raises(AirflowFailException, match="Task 'task': .*not_there"):
+        execute(kind, paperspace_conn_id="not_there", **tags)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_a_project_that_does_not_exist_fails_the_task_at_once(kind: type[Papersp
         ("reset", TransportError),
     ],
 )
-def test_only_what_a_retry_cannot_mend_fails_at_once(
+def test_only_a_permanent_error_fails_the_task_at_once(
     server: LocalPaperspaceServer, fault: str, error: type[Exception]
 ) -> None:
     server.fault(fault, method="POST", times=0)
@@ -98,7 +104,30 @@ def test_only_what_a_retry_cannot_mend_fails_at_once(
         execute(AddProjectTagOperator, tags="x")
 
 
-def test_missing_tags_fail_the_task_when_they_must_be_there(server: LocalPaperspaceServer) -> None:
+def test_a_permanent_status_is_never_sent_again() -> None:
+    permanent = {status for status in range(400, 600) if ApiError.of(status, b"").is_permanent}
+    assert permanent == {400, 401, 403, 404, 405, 412, 413, 422}
+    assert not {status for status in permanent if _retries.may_resend(status)}
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, ZeroDivisionError])
+@pytest.mark.parametrize("projects", [{"project_id": "p1"}, {"project_ids": ["p1"]}])
+@pytest.mark.parametrize("broken", ["tags_as_json", "converge_project_tags", "parse_tag_names"])
+def test_a_bug_of_ours_is_raised_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, broken: str, projects: dict[str, Any], error: type[Exception]
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise error("a bug")
+
+    monkeypatch.setattr(f"airflow_provider_paperspace.operators.project_tags.{broken}", fail)
+    task = Task(AddProjectTagOperator, tags="x", **projects)
+    with pytest.raises(error, match="^a bug$") as caught:
+        task.run()
+    assert type(caught.value) is error
+    assert "change" in task.pushed
+
+
+def test_missing_tags_fail_the_task_unless_allowed(server: LocalPaperspaceServer) -> None:
     with pytest.raises(AirflowFailException, match="not on the project: 'x'"):
         execute(RemoveProjectTagOperator, tags=["gpu", "x"], missing_ok=False)
     assert server.paperspace.tag_names("p1") == ["gpu"]
@@ -108,26 +137,27 @@ def test_missing_tags_fail_the_task_when_they_must_be_there(server: LocalPapersp
     ("arguments", "complaint"),
     [
         ({"project_id": ""}, "project id is empty"),
-        ({"project_id": 7}, "not a int"),
+        ({"project_id": 7}, "not an int"),
         ({"tags": ""}, "blank"),
         ({"tags": [" "]}, "blank"),
-        ({"tags": None}, "Did the task that it comes from return nothing"),
-        ({"tags": 7}, "tags is a int"),
+        ({"tags": None}, "Did the upstream task return nothing"),
+        ({"tags": 7}, "tags is an int"),
         ({"tags": b"x"}, "tags is a bytes"),
         ({"tags": [["a"], ["b"]]}, "Map this task too"),
-        ({"tags": [7]}, "tags holds a int"),
-        ({"tags": [{"id": 7}]}, "tags holds a dict"),
+        ({"tags": [7]}, "tags contains an int"),
+        ({"tags": [{"id": 7}]}, "tags contains a dict"),
         ({"tags": "['a', 'b']"}, "render_template_as_native_obj"),
         ({"tags": '["a"]'}, "render_template_as_native_obj"),
         ({"paperspace_conn_id": "bad_conn"}, "Connection 'bad_conn' has no API key"),
     ],
 )
-def test_bad_input_fails_the_task_with_what_is_wrong_and_changes_nothing(
+def test_a_bad_argument_fails_the_task_and_changes_nothing(
     server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], complaint: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BAD_CONN", "paperspace://")
-    with pytest.raises(AirflowFailException, match=complaint):
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
         execute(AddProjectTagOperator, **{"tags": "x", **arguments})
+    assert not asked(server)
     assert server.paperspace.tag_names("p1") == ["gpu"]
 
 
@@ -146,35 +176,28 @@ def test_bad_input_fails_the_task_with_what_is_wrong_and_changes_nothing(
         ("(1 + 2)", ["(1 + 2)"]),
     ],
 )
-def test_tags_may_be_a_name_names_or_tags(tags: Any, meant: list[str]) -> None:
+def test_tags_are_a_name_a_list_of_names_or_of_tags(tags: Any, meant: list[str]) -> None:
     assert names(execute(AddProjectTagOperator, tags=tags)) == meant
 
 
-def test_the_statuses_beyond_retry_are_those_that_the_policy_never_retries() -> None:
-    from airflow_provider_paperspace.api import retries
-
-    assert not {status for status in BEYOND_RETRY if retries.may_repeat(status)}
-    assert {400, 401, 403, 404} <= BEYOND_RETRY
-
-
-def test_an_id_that_came_to_nothing_fails_the_task_with_the_usual_cause() -> None:
+def test_an_id_that_rendered_to_none_fails_with_a_hint() -> None:
     operator = ListProjectTagsOperator(task_id="task", project_id="{{ x }}")
     operator.project_id = None
-    with pytest.raises(AirflowFailException, match="Did the task that it comes from return nothing"):
+    with pytest.raises(AirflowFailException, match="Did the upstream task return nothing"):
         operator.execute({})
 
 
-def test_a_project_may_be_given_by_its_name(server: LocalPaperspaceServer) -> None:
+def test_a_project_is_found_by_its_exact_name(server: LocalPaperspaceServer) -> None:
     assert names(execute(AddProjectTagOperator, project_id=None, project_name="one", tags="x")) == ["x"]
-    with pytest.raises(AirflowFailException, match="no project has this name; there is 'one'"):
+    with pytest.raises(AirflowFailException, match="no project has this name; similar: 'one'"):
         execute(AddProjectTagOperator, project_id=None, project_name="One", tags="y")
     server.paperspace.add_project("p2", "one")
-    with pytest.raises(AirflowFailException, match="2 projects have this name, 'p[12]', 'p[12]'.*project_id"):
+    with pytest.raises(AirflowFailException, match="2 projects have this name: 'p[12]', 'p[12]'.*project_id"):
         execute(AddProjectTagOperator, project_id=None, project_name="one", tags="y")
     assert server.paperspace.tag_names("p1") == ["gpu", "x"]
 
 
-def test_a_project_may_be_given_as_another_task_returned_it() -> None:
+def test_a_project_from_another_task_is_accepted() -> None:
     assert names(execute(ListProjectTagsOperator, project_id={"id": "p1", "name": "one"})) == ["gpu"]
 
 
@@ -182,9 +205,9 @@ def test_a_project_may_be_given_as_another_task_returned_it() -> None:
 @pytest.mark.parametrize(
     "given", [{}, {"project_id": "p", "project_name": "one"}, {"project_id": "p", "project_ids": []}]
 )
-def test_exactly_one_way_to_say_which_project_is_asked_for_when_the_dag_is_read(
-    kind: type[PaperspaceBaseOperator], given: dict[str, Any]
+def test_a_dag_file_must_set_exactly_one_project_argument(
+    kind: type[PaperspaceOperator], given: dict[str, Any]
 ) -> None:
     tags = {} if kind is ListProjectTagsOperator else {"tags": "x"}
-    with pytest.raises(ValueError, match="Task 'task': give exactly one of project_id, project_name and project_ids"):
+    with pytest.raises(ValueError, match="Task 'task': set exactly one of project_id, project_name and project_ids"):
         kind(task_id="task", **given, **tags)

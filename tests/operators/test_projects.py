@@ -21,7 +21,7 @@ PROJECTS = [
 
 @pytest.fixture(autouse=True)
 def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.reset(seed={"projects": PROJECTS})
     return server
 
@@ -41,28 +41,24 @@ def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.Mo
         ({"tagged": [{"id": 1, "name": "keep", "dtCreated": "d"}]}, ["p3"]),
     ],
 )
-def test_projects_are_filtered_by_name_and_tags_and_deleted_ones_are_left_out(
-    filters: dict[str, Any], ids: list[str]
-) -> None:
+def test_existing_projects_are_filtered_by_name_and_tags(filters: dict[str, Any], ids: list[str]) -> None:
     assert sorted(project["id"] for project in Task(ListProjectsOperator, **filters).run()) == ids
 
 
-def test_a_project_is_returned_under_the_apis_own_keys(world: LocalPaperspaceServer) -> None:
+def test_a_project_is_returned_under_the_keys_of_the_api(world: LocalPaperspaceServer) -> None:
     (project,) = Task(ListProjectsOperator, name="speech").run()
     created = world.paperspace.projects["p3"].dt_created
     assert project == {"id": "p3", "name": "speech", "dtCreated": created, "repoUrl": None}
 
 
-def test_tags_are_read_only_where_the_name_lets_a_project_through(world: LocalPaperspaceServer) -> None:
+def test_tags_are_read_only_of_projects_with_a_matching_name(world: LocalPaperspaceServer) -> None:
     Task(ListProjectsOperator, name="vision-*").run()
     assert len(asked(world)) == 1, "one page of projects"
     Task(ListProjectsOperator, name="vision-*", tagged="gpu").run()
     assert len(asked(world)) == 4
 
 
-def test_a_project_whose_tags_cannot_be_read_fails_the_task_rather_than_being_left_out(
-    world: LocalPaperspaceServer,
-) -> None:
+def test_a_project_with_unreadable_tags_fails_the_task(world: LocalPaperspaceServer) -> None:
     world.fault("500", path="/p2/", times=0)
     with pytest.raises(AirflowException, match="1 of 3 projects failed"):
         Task(ListProjectsOperator, tagged="gpu").run()
@@ -70,9 +66,9 @@ def test_a_project_whose_tags_cannot_be_read_fails_the_task_rather_than_being_le
 
 @pytest.mark.parametrize(
     ("filters", "complaint"),
-    [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is a int"), ({"untagged": None}, "untagged is None")],
+    [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is an int"), ({"untagged": None}, "untagged is None")],
 )
-def test_a_filter_that_makes_no_sense_is_refused(
+def test_a_bad_filter_is_refused_before_any_request(
     world: LocalPaperspaceServer, filters: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
@@ -80,12 +76,12 @@ def test_a_filter_that_makes_no_sense_is_refused(
     assert not asked(world)
 
 
-def test_a_project_that_is_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -> None:
+def test_a_project_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -> None:
     read = world.paperspace.list_tags
 
-    def read_and_lose(project_id: str, query: Any) -> Any:
+    def read_and_delete(project_id: str, query: Any) -> Any:
         world.paperspace.projects["p2"].dt_deleted = "2026-11-24T00:00:00.000Z"
         return read(project_id, query)
 
-    world.paperspace.list_tags = read_and_lose  # type: ignore[method-assign]
+    world.paperspace.list_tags = read_and_delete  # type: ignore[method-assign]
     assert [project["id"] for project in Task(ListProjectsOperator, tagged="gpu", name="vision-*").run()] == ["p1"]

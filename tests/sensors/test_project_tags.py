@@ -1,4 +1,4 @@
-"""The sensor: poking, deferring, and what it makes of what the trigger tells."""
+"""The sensor: poking, deferring, and what each event of the trigger leads to."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_paperspace.api.errors import ServerError
+from airflow_provider_paperspace.api.errors import InvalidArgumentError, ServerError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.sensors.project_tags import ProjectTagSensor
 from airflow_provider_paperspace.triggers.project_tags import ProjectTagTrigger
 from tests.operators.task import Task, asked, names
 from tests.operators.test_all_operators import reads_of_template_fields
+from tests.triggers.polls import after_polls
 
 
 @pytest.fixture(autouse=True)
 def _connected(server: LocalPaperspaceServer, connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_paperspace.api.retries.wait_s", lambda *_: 0.0)
+    monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
 
 
 def sensor(**arguments: Any) -> Task:
-    return Task(ProjectTagSensor, **{"project_id": "p1", "tags": "gpu", "poke_interval": 0.01, **arguments})
+    return Task(ProjectTagSensor, **{"project_id": "p1", "tags": "gpu", "poke_interval": 0, **arguments})
 
 
 def deferred(task: Task) -> TaskDeferred:
@@ -38,34 +39,32 @@ def deferred(task: Task) -> TaskDeferred:
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_what_is_there_ends_the_wait_at_the_first_look(server: LocalPaperspaceServer, deferrable: bool) -> None:
+def test_tags_that_are_there_end_the_wait_at_the_first_poll(server: LocalPaperspaceServer, deferrable: bool) -> None:
     task = sensor(tags=["g*"], deferrable=deferrable)
     assert names(task.run()) == ["gpu"]
     assert len(asked(server)) == 1
     assert task.links == {"_link_PaperspaceProjectLink": "https://console.paperspace.com/acme/projects/p1"}
 
 
-def test_it_pokes_until_the_tags_are_as_asked(server: LocalPaperspaceServer) -> None:
-    from tests.triggers.polls import after_polls
-
+def test_a_sensor_pokes_until_all_tags_match(server: LocalPaperspaceServer) -> None:
     after_polls(server, 3, lambda: server.paperspace.add_tag("p1", {"name": "approved:ada"}))
     assert names(sensor(tags=["gpu", "approved:*"]).run()) == ["approved:ada", "gpu"]
     assert len(asked(server)) == 4
-    assert len(server.requests) == 5, "the address for the link is asked for once"
+    assert len(server.requests) == 5, "one more, for the link"
 
 
-def test_tags_may_be_waited_for_to_go(server: LocalPaperspaceServer) -> None:
+def test_a_sensor_can_wait_for_tags_to_be_gone(server: LocalPaperspaceServer) -> None:
     assert sensor(tags="busy", mode_of_match="none").run() == []
 
 
-def test_in_time_or_not_at_all() -> None:
+def test_a_timeout_fails_or_skips_the_task() -> None:
     with pytest.raises(AirflowSensorTimeout):
         sensor(tags="approved", timeout=0).run()
     with pytest.raises(AirflowSkipException):
         sensor(tags="approved", timeout=0, soft_fail=True).run()
 
 
-def test_it_looks_once_and_then_leaves_the_worker_with_an_instant_to_end_at(server: LocalPaperspaceServer) -> None:
+def test_a_deferred_sensor_passes_a_deadline_to_its_trigger(server: LocalPaperspaceServer) -> None:
     before = datetime.now(UTC)
     left = deferred(
         sensor(
@@ -93,24 +92,22 @@ def test_it_looks_once_and_then_leaves_the_worker_with_an_instant_to_end_at(serv
     assert (left.method_name, left.timeout) == ("execute_complete", None)
 
 
-def test_the_time_that_a_task_may_take_holds_while_it_is_deferred() -> None:
+def test_the_execution_timeout_holds_while_deferred() -> None:
     left = deferred(sensor(tags="approved", deferrable=True, execution_timeout=timedelta(minutes=5)))
     assert left.timeout == timedelta(minutes=5)
 
 
-def test_a_project_may_be_given_by_name_or_as_another_task_returned_it(server: LocalPaperspaceServer) -> None:
+def test_a_project_can_be_set_by_name_or_as_json(server: LocalPaperspaceServer) -> None:
     assert names(sensor(project_id=None, project_name="one").run()) == ["gpu"]
     assert names(sensor(project_id={"id": "p1", "name": "one"}).run()) == ["gpu"]
     left = deferred(sensor(project_id=None, project_name="one", tags="x", deferrable=True))
     assert left.trigger.serialize()[1]["project_id"] == "p1"
 
 
-def test_a_first_look_that_fails_and_may_pass_does_not_end_a_deferred_wait(
-    server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_first_poll_that_fails_still_defers(server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture) -> None:
     server.fault("500", path="/tags", times=0)
     deferred(sensor(deferrable=True))
-    assert "The first look failed, the wait goes on" in caplog.text
+    assert "The first poll failed; the triggerer keeps polling" in caplog.text
     with pytest.raises(ServerError):
         sensor(deferrable=False).run()
 
@@ -121,7 +118,7 @@ def test_a_first_look_that_fails_and_may_pass_does_not_end_a_deferred_wait(
     [
         ({"project_id": "nope"}, "Project 'nope'.*404"),
         ({"project_id": ""}, "project id is empty"),
-        ({"tags": []}, "no tag to wait for"),
+        ({"tags": []}, "tags is empty: there is no tag to wait for"),
         ({"tags": ""}, "blank"),
         ({"tags": "['a']"}, "render_template_as_native_obj"),
         ({"mode_of_match": "most"}, "mode_of_match is 'most'"),
@@ -129,7 +126,7 @@ def test_a_first_look_that_fails_and_may_pass_does_not_end_a_deferred_wait(
         ({"paperspace_conn_id": "bad_conn"}, "has no API key"),
     ],
 )
-def test_what_cannot_come_right_fails_the_task_at_once(
+def test_a_permanent_error_fails_the_task_without_a_retry(
     monkeypatch: pytest.MonkeyPatch, deferrable: bool, arguments: dict[str, Any], complaint: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BAD_CONN", "paperspace://")
@@ -139,7 +136,7 @@ def test_what_cannot_come_right_fails_the_task_at_once(
         sensor(deferrable=deferrable, soft_fail=True, **arguments).run()
 
 
-def test_a_passing_failure_skips_a_task_that_never_fails(server: LocalPaperspaceServer) -> None:
+def test_never_fail_skips_on_an_error_that_may_pass(server: LocalPaperspaceServer) -> None:
     server.fault("500", times=0)
     for deferrable in (True, False):
         with pytest.raises(AirflowSkipException):
@@ -151,7 +148,7 @@ def test_a_passing_failure_skips_a_task_that_never_fails(server: LocalPaperspace
 TAGS = [{"id": 1, "name": "gpu", "dtCreated": "2026-03-02T09:15:00.000Z"}]
 
 
-def test_what_the_trigger_found_is_returned() -> None:
+def test_a_sensor_returns_the_tags_of_the_event() -> None:
     task = sensor()
     assert task.operator.execute_complete({}, {"status": "met", "project_id": "p1", "tags": TAGS}) == TAGS
 
@@ -160,32 +157,32 @@ def test_what_the_trigger_found_is_returned() -> None:
     ("event", "error", "message"),
     [
         ({"status": "timeout", "message": "not in time"}, AirflowSensorTimeout, "not in time"),
-        ({"status": "error", "message": "gone", "lasting": True}, AirflowFailException, "gone"),
-        ({"status": "error", "message": "down", "lasting": False}, AirflowException, "down"),
+        ({"status": "error", "message": "gone", "permanent": True}, AirflowFailException, "gone"),
+        ({"status": "error", "message": "down", "permanent": False}, AirflowException, "down"),
         ({"status": "error", "message": "down"}, AirflowException, "down"),
-        (None, AirflowException, "gave None, which is no event"),
-        ({}, AirflowException, "which is no event"),
-        ({"status": "success"}, AirflowException, "which is no event"),
-        ({"status": "met"}, AirflowException, "which is no event"),
-        ({"status": "met", "tags": "gpu"}, AirflowException, "which is no event"),
-        ("met", AirflowException, "which is no event"),
+        (None, AirflowException, "unexpected event from ProjectTagTrigger: None"),
+        ({}, AirflowException, "unexpected event from ProjectTagTrigger"),
+        ({"status": "success"}, AirflowException, "unexpected event from ProjectTagTrigger"),
+        ({"status": "met"}, AirflowException, "unexpected event from ProjectTagTrigger"),
+        ({"status": "met", "tags": "gpu"}, AirflowException, "unexpected event from ProjectTagTrigger"),
+        ("met", AirflowException, "unexpected event from ProjectTagTrigger"),
     ],
 )
 def test_any_other_event_fails_the_task(event: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as caught:
         sensor().operator.execute_complete({}, event)
     if error is AirflowException:
-        assert not isinstance(caught.value, (AirflowFailException, AirflowSensorTimeout)), "a retry may mend it"
+        assert not isinstance(caught.value, (AirflowFailException, AirflowSensorTimeout)), "a retry may help"
 
 
 @pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
 @pytest.mark.parametrize("status", ["timeout", "error"])
-def test_a_soft_failure_skips_the_task_instead(option: str, status: str) -> None:
+def test_a_soft_failure_skips_the_task(option: str, status: str) -> None:
     with pytest.raises(AirflowSkipException, match="not in time"):
         sensor(**{option: True}).operator.execute_complete({}, {"status": status, "message": "not in time"})
 
 
-def test_templates_are_rendered_and_the_constructor_does_not_look() -> None:
+def test_the_constructor_leaves_templates_alone() -> None:
     operator = ProjectTagSensor(task_id="t", project_id="{{ x }}", tags=["{{ x }}"], paperspace_conn_id="{{ x }}")
     operator.render_template_fields({"x": "y"})
     assert (operator.project_id, operator.tags, operator.paperspace_conn_id) == ("y", ["y"], "y")
@@ -195,11 +192,11 @@ def test_templates_are_rendered_and_the_constructor_does_not_look() -> None:
     assert reads_of_template_fields(inspect.getsource(ProjectTagSensor), set(ProjectTagSensor.template_fields)) == []
 
 
-@pytest.mark.parametrize("given", [{}, {"project_id": "p", "project_name": "one"}])
-def test_exactly_one_way_to_say_which_project_is_asked_for(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give exactly one of project_id and project_name"):
-        ProjectTagSensor(task_id="t", tags="x", **given)
+@pytest.mark.parametrize("arguments", [{}, {"project_id": "p", "project_name": "one"}])
+def test_a_sensor_needs_exactly_one_project(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match="set exactly one of project_id and project_name"):
+        ProjectTagSensor(task_id="t", tags="x", **arguments)
 
 
-def test_it_is_deferrable_by_default_where_airflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_of_deferrable_is_airflows() -> None:
     assert ProjectTagSensor(task_id="t", project_id="p", tags="x").deferrable is False

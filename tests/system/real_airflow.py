@@ -1,4 +1,4 @@
-"""A real Airflow: its scheduler, triggerer and what else it needs, as processes of their own that can be killed."""
+"""A real Airflow: scheduler, triggerer and the other components, each a process that can be killed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ from typing import Any, Self
 import airflow
 
 ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
-PARTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
+COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
 
 
 class RealAirflow:
@@ -27,7 +28,7 @@ class RealAirflow:
 
     :param home: an empty folder.
     :param dags: the folder with its DAGs; they are not paused.
-    :param environment: what else its parts are to find in their environment.
+    :param environment: more environment variables for its components.
     """
 
     def __init__(self, home: Path, dags: Path, **environment: str) -> None:
@@ -50,7 +51,7 @@ class RealAirflow:
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            # So that what the database holds can be read, and searched.
+            # Nothing is encrypted, so the tests can search the database.
             "AIRFLOW__CORE__FERNET_KEY": "",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{api}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -71,21 +72,21 @@ class RealAirflow:
 
     def __enter__(self) -> Self:
         self.command("db", "migrate")
-        for part in PARTS:
-            self.start(part)
+        for component in COMPONENTS:
+            self.start(component)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in list(self._processes):
-            self.kill(part, signal.SIGTERM if error is None else signal.SIGKILL)
+        for component in list(self._processes):
+            self.kill(component)
 
-    def start(self, part: str) -> None:
-        """Start a part, in a process group of its own."""
-        log = (self.home / f"{part}.out").open("ab")
-        self._processes[part] = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "airflow", part],
+    def start(self, component: str) -> None:
+        """Start a component, in a process group of its own."""
+        log = (self.home / f"{component}.out").open("ab")
+        self._processes[component] = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "airflow", component],
             env=self._environment,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -95,17 +96,12 @@ class RealAirflow:
         )
         log.close()
 
-    def kill(self, part: str, signal_number: int = signal.SIGKILL) -> None:
-        """End a part, with all processes that it started."""
-        process = self._processes.pop(part)
-        for number, patience_s in ((signal_number, 10), (signal.SIGKILL, 10)):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(patience_s)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+    def kill(self, component: str) -> None:
+        """Kill a component and all processes that it started."""
+        process = self._processes.pop(component)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def command(self, *arguments: str) -> str:
         """Run Airflow's command line."""
@@ -113,11 +109,6 @@ class RealAirflow:
         run = subprocess.run(command, env=self._environment, cwd=self.home, capture_output=True, text=True)  # noqa: S603
         assert run.returncode == 0, f"{arguments}: {run.stdout[-2000:]}{run.stderr[-2000:]}"
         return run.stdout
-
-    def trigger(self, dag_id: str) -> None:
-        """Start a run of a DAG, once Airflow has found the DAG."""
-        self.wait(f"the DAG {dag_id}", lambda: self.rows("SELECT 1 FROM serialized_dag WHERE dag_id = ?", dag_id))
-        self.command("dags", "trigger", dag_id)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the database."""
@@ -128,21 +119,21 @@ class RealAirflow:
             connection.close()
 
     def states(self, dag_id: str) -> dict[str, str | None]:
-        """Give the states of a DAG's tasks."""
+        """Return the states of a DAG's tasks."""
         return dict(self.rows("SELECT task_id, state FROM task_instance WHERE dag_id = ?", dag_id))
 
-    def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 120) -> Any:
-        """Wait until something holds, and give what the condition gave."""
+    def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
+        """Wait until the condition is true, and return its value."""
         ends_s, pause = time.monotonic() + timeout_s, threading.Event()
         while not (value := condition()):
-            ended = [part for part, process in self._processes.items() if process.poll() is not None]
-            assert not ended, f"{ended} ended by itself: {self.tails()}"
+            ended = [component for component, process in self._processes.items() if process.poll() is not None]
+            assert not ended, f"{ended} ended by themselves: {self.tails()}"
             assert time.monotonic() < ends_s, f"waited {timeout_s:.0f} s for {what}: {self.tails()}"
-            pause.wait(0.1)
+            pause.wait(0.05)
         return value
 
     def tails(self) -> str:
-        """Give the ends of the parts' logs."""
+        """Return the last lines that each component printed."""
         return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.home.glob("*.out")))
 
 

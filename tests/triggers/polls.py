@@ -1,4 +1,4 @@
-"""Lets the world change while triggers poll, and collects what they tell."""
+"""Changes the project while triggers poll it, and collects their events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 
 
 def after_polls(server: LocalPaperspaceServer, number: int, act: Callable[[], object]) -> None:
-    """Do something once so many lists of tags were answered."""
+    """Call ``act`` once this many lists of tags have been answered."""
     state, seen = server.paperspace, 0
     read = state.list_tags
 
@@ -26,7 +26,7 @@ def after_polls(server: LocalPaperspaceServer, number: int, act: Callable[[], ob
 
 
 async def events_of(events: AsyncIterator[Any], number: int = 1) -> list[Any]:
-    """Give the payloads of the first so many events."""
+    """Return the payloads of the first events."""
     payloads: list[Any] = []
     async for event in events:
         payloads.append(event.payload)
@@ -37,11 +37,10 @@ async def events_of(events: AsyncIterator[Any], number: int = 1) -> list[Any]:
 
 
 def first_event(trigger: Any) -> Any:
-    """Run a trigger to its first event, in an event loop that complains of what blocks it."""
+    """Run a trigger to its first event."""
     (payload,) = asyncio.run(events_of(trigger.run()), debug=True)
     return payload
 
 
-def lists(server: LocalPaperspaceServer) -> int:
-    """Count the polls."""
+def poll_count(server: LocalPaperspaceServer) -> int:
     return len([request for request in server.requests if "/tags?" in request.target and request.method == "GET"])

@@ -1,4 +1,4 @@
-"""Tags many projects, in one task or in a mapped task for each, and prints how long the tasks took."""
+"""Tag many projects, in one task or in one mapped task per project, and print how long the tasks took."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ with DAG(KIND, schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC")
 if __name__ == "__main__":
     run = dag.test()
     tasks = run.get_task_instances()
-    # Without what dag.test() does before and after, which is the same for one task and for many.
+    # Without what dag.test() does before and after, which is the same for one task and many.
     took = max(task.end_date for task in tasks) - min(task.start_date for task in tasks)
     print(json.dumps({"state": run.state, "tasks": len(tasks), "seconds": took.total_seconds()}))

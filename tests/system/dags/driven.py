@@ -1,4 +1,4 @@
-"""A run for each appearance of a tag, on five projects."""
+"""A run each time a tag appears, on five projects."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ except ImportError:
     AssetWatcher = None  # type: ignore[assignment,misc]
 
 if AssetWatcher is not None:
-    from airflow_provider_paperspace.triggers.project_tags import ProjectTagEventTrigger
+    from airflow_provider_paperspace.triggers.project_tag_events import ProjectTagEventTrigger
 
     for number in range(5):
-        trigger = ProjectTagEventTrigger(project_id=f"driven-{number}", tags="ready:*", poke_interval=0.5)
+        trigger = ProjectTagEventTrigger(project_id=f"driven-{number}", tags="ready:*", poke_interval=0.1)
         ready = Asset(f"ready-{number}", watchers=[AssetWatcher(name=f"ready-{number}", trigger=trigger)])
         with DAG(
             dag_id=f"driven-{number}",

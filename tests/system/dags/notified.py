@@ -1,4 +1,4 @@
-"""Callbacks of a task and of a whole run."""
+"""Callbacks of a task and of a run. A run starts as soon as Airflow has parsed the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_paperspace.notifications.project_tags import ProjectTagNot
 
 with DAG(
     dag_id="notified",
-    schedule=None,
+    schedule="@once",
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     on_failure_callback=ProjectTagNotifier(project_name="notified", add="run-failed", remove="fresh"),

@@ -1,4 +1,4 @@
-"""The sensor in each of its ways to wait."""
+"""The sensor in each mode. A run starts as soon as Airflow has parsed the file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_paperspace.sensors.project_tags import ProjectTagSensor
 
-WAYS = {"poke": {"mode": "poke"}, "reschedule": {"mode": "reschedule"}, "deferred": {"deferrable": True}}
+MODES = {"poke": {"mode": "poke"}, "reschedule": {"mode": "reschedule"}, "deferred": {"deferrable": True}}
 
-with DAG(dag_id="waiting", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False):
-    for way, options in WAYS.items():
-        ProjectTagSensor(task_id=way, project_id="waiting", tags=f"go:{way}", poke_interval=1, timeout=300, **options)
+with DAG(dag_id="waiting", schedule="@once", start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False):
+    for mode, options in MODES.items():
+        ProjectTagSensor(
+            task_id=mode, project_id="waiting", tags=f"go:{mode}", poke_interval=1, timeout=3600, **options
+        )

@@ -1,0 +1,245 @@
+"""What both clients do around a socket: headers, limits on an answer, words for a lost one, and tenacity's retries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tenacity import RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
+
+from airflow_provider_paperspace.api import _retries
+from airflow_provider_paperspace.api._messages import Request, Response
+from airflow_provider_paperspace.api.errors import (
+    InvalidArgumentError,
+    StoppedError,
+    TransportError,
+    retry_after_text,
+)
+from airflow_provider_paperspace.api.settings import MAX_ANSWER_BYTES, USER_AGENT, ClientSettings, ca_variable
+
+log = logging.getLogger(__name__)
+
+COMMON_HEADERS: Final = {"User-Agent": USER_AGENT, "Accept": "application/json"}
+"""The headers of every request, except the one with the key."""
+
+_KEPT_HEADERS: Final = ("content-type", "date", "location", "retry-after")
+
+
+def user_ca_bundle() -> str | None:
+    """Return the CA certificates that the environment sets, a file or a folder; None to use certifi's.
+
+    :raises InvalidArgumentError: there is nothing at that path.
+    """
+    variable = ca_variable(os.environ)
+    if variable is None:
+        return None
+    path = os.environ[variable]
+    if not Path(path).exists():
+        raise InvalidArgumentError(f"The CA certificates that {variable} names do not exist: {path!r}.")
+    return path
+
+
+def content_headers(request: Request) -> dict[str, str]:
+    """Return the headers that describe the body. With a charset, the server family would ignore the body."""
+    return {} if request.body is None else {"Content-Type": "application/json"}
+
+
+class Exchange:
+    """One attempt to send a request: it measures time, collects the answer and tells what became of it."""
+
+    def __init__(self, settings: ClientSettings, request: Request) -> None:
+        self._settings = settings
+        self._request = request
+        self._body = bytearray()
+        self._complete = True
+        self._started_s = time.monotonic()
+
+    @property
+    def url(self) -> str:
+        """The address, fully percent-encoded."""
+        return self._settings.base_url + self._request.target
+
+    def receive(self, chunk: bytes) -> bool:
+        """Take a part of the answer; return False when no more is wanted.
+
+        :raises TimeoutError: the answer has taken longer than one attempt may.
+        """
+        self._body += chunk
+        if len(self._body) > MAX_ANSWER_BYTES:
+            del self._body[MAX_ANSWER_BYTES:]
+            self._complete = False
+        if time.monotonic() - self._started_s > self._settings.timeout_s:
+            raise TimeoutError
+        return self._complete
+
+    def response(self, status: int, headers: Mapping[str, str]) -> Response:
+        """Return what was answered.
+
+        :param headers: a mapping whose look-ups ignore case.
+        """
+        at_s = time.monotonic()
+        if log.isEnabledFor(logging.DEBUG):
+            request = self._request
+            log.debug("%s %s: %d after %.3f s", request.method, request.target, status, at_s - self._started_s)
+        body = bytes(self._body)
+        if status >= 300:
+            # An error answer is quoted in part: redact the key before anything is cut.
+            body = body.replace(self._settings.api_key.encode(), b"***")
+        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        retry_after_s = _retries.parse_retry_after(kept, datetime.now(UTC)) if "retry-after" in kept else None
+        return Response(
+            status,
+            kept,
+            body,
+            complete=self._complete,
+            max_attempts=self._settings.max_attempts,
+            at_s=at_s,
+            retry_after_s=retry_after_s,
+        )
+
+    def failure(self, error: Exception) -> TransportError:
+        """Return the error that says why no answer arrived.
+
+        It must be raised outside the ``except`` block: the library's own error holds the request with all its headers,
+        and would travel along as the context.
+        """
+        at_s, request = time.monotonic(), self._request
+        problem = _problem(error, self._settings.timeout_s)
+        log.debug("%s %s: %s after %.3f s", request.method, request.target, problem, at_s - self._started_s)
+        return TransportError(
+            problem,
+            subject=request.subject,
+            action=request.action,
+            at_s=at_s,
+            max_attempts=self._settings.max_attempts,
+        )
+
+
+def pause_before(request: Request) -> float:
+    """Return the seconds to wait before a write is sent again; 0 before a first attempt."""
+    if request.attempt == 1:
+        return 0.0
+    failures = request.attempt - 1
+    pause = _retries.wait_s(failures, request.retry_after_s, random.random())  # noqa: S311  # jitter, not a secret
+    _log_retry(request, request.previous_problem, failures, pause, request.retry_after_s)
+    return pause
+
+
+def should_retry(request: Request, outcome: Response | TransportError) -> bool:
+    """Return whether the client itself sends a request again after this answer, or after none."""
+    if isinstance(outcome, Response):
+        return _retries.verdict(request.method, outcome.status) == "retry"
+    return not isinstance(outcome, StoppedError) and _retries.verdict(request.method, None) == "retry"
+
+
+def retry_options(
+    request: Request,
+    max_attempts: int,
+    sleep: Callable[[float], Any],
+    *,
+    on_429: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``, to send one request.
+
+    The function that they retry returns a Response, or a TransportError when no answer arrived. When the attempts are
+    used up, the last of these comes out, rather than tenacity's own error.
+
+    :param on_429: is told the wait, in seconds, after a 429, to pause all requests of a client.
+    """
+
+    def wait(state: RetryCallState) -> float:
+        seconds = _retries.wait_s(state.attempt_number, _retry_after_s(state), random.random())  # noqa: S311  # jitter
+        if on_429 is not None and _is_429(state):
+            on_429(seconds)
+        return seconds
+
+    def log_retry(state: RetryCallState) -> None:
+        if on_429 is None or not _is_429(state):  # the rate limiter logs its own line
+            outcome = _outcome(state)
+            problem = f"status {outcome.status}" if isinstance(outcome, Response) else outcome.problem
+            _log_retry(request, problem, state.attempt_number, state.upcoming_sleep, _retry_after_s(state))
+
+    return {
+        "sleep": sleep,
+        "stop": stop_after_attempt(max_attempts) | stop_before_delay(_retries.MAX_TOTAL_S),
+        "retry": retry_if_result(lambda outcome: should_retry(request, outcome)),
+        "wait": wait,
+        "before_sleep": log_retry,
+        "retry_error_callback": _outcome,
+    }
+
+
+def settled(outcome: Response | TransportError, attempts: int) -> Response:
+    """Return the answer with its number of attempts, or raise the error with it."""
+    if isinstance(outcome, TransportError):
+        outcome.attempts = attempts
+        raise outcome
+    return outcome if attempts == 1 else replace(outcome, attempts=attempts)
+
+
+def _outcome(state: RetryCallState) -> Response | TransportError:
+    assert state.outcome is not None
+    outcome: Response | TransportError = state.outcome.result()
+    return outcome
+
+
+def _is_429(state: RetryCallState) -> bool:
+    outcome = _outcome(state)
+    return isinstance(outcome, Response) and outcome.status == 429
+
+
+def _retry_after_s(state: RetryCallState) -> float | None:
+    outcome = _outcome(state)
+    return outcome.retry_after_s if isinstance(outcome, Response) else None
+
+
+def _log_retry(request: Request, problem: str, failures: int, pause: float, retry_after_s: float | None) -> None:
+    asked = f" (asked to wait {retry_after_text(retry_after_s)})" if retry_after_s is not None else ""
+    log.info(
+        "%s: could not %s: %s%s; attempt %d in %.1f s",
+        request.subject,
+        request.action,
+        problem,
+        asked,
+        failures + 1,
+        pause,
+    )
+
+
+def _problem(error: Exception, timeout_s: float) -> str:
+    causes = _causes(error)
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    # urllib3 derives the error of a refused connection from that of one that timed out.
+    if any("Timeout" in kind for kind in kinds) and "NewConnectionError" not in kinds:
+        return f"no answer within {timeout_s:g} s"
+    system = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
+    reason = f": {system.strerror}" if system is not None else ""
+    if any("SSL" in kind or "Certificate" in kind for kind in kinds):
+        return f"the TLS connection failed{reason}"
+    if any("Proxy" in kind for kind in kinds):
+        status = next((status for cause in causes if (status := getattr(cause, "status", None))), None)
+        return f"the proxy did not open a connection{f' (it answered {status})' if status else reason}"
+    return f"the connection failed or was closed ({type(error).__name__}{reason})"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error and what lies below it: requests keeps its causes in args and in ``reason``."""
+    found: list[BaseException] = []
+    queue: list[object] = [error]
+    while queue:
+        cause = queue.pop(0)
+        if isinstance(cause, BaseException) and not any(cause is known for known in found):
+            found.append(cause)
+            queue += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *_flat(cause.args)]
+    return found
+
+
+def _flat(args: Iterable[object]) -> list[object]:
+    return [item for arg in args for item in (arg if isinstance(arg, (tuple, list)) else (arg,))]

@@ -1,0 +1,291 @@
+"""One flow per project, for many projects at once: workers, progress, stop, and what failed.
+
+The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
+Only a key that the service does not accept ends the batch at once, because it would fail every project alike.
+
+The event loop runs in a thread of its own: Airflow stops a task with an exception in the main thread, which an event
+loop there would lose or hand to one of its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace.api._messages import Flow
+    from airflow_provider_paperspace.api.settings import ClientSettings
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_MAX_CONCURRENCY: Final = 8
+
+PROGRESS_INTERVAL_S: Final = 5.0
+
+GRACE_PERIOD_S: Final = 2.0
+"""Grace period for in-flight requests after a stop. Airflow kills a task 5 s after it asked it to end."""
+
+_CLOSE_GRACE_S: Final = 0.5
+_MAX_CELL_WIDTH: Final = 100
+
+
+@dataclass(slots=True)
+class BatchResult(Generic[T]):
+    """What became of each project, in the given order.
+
+    :param done: results by project id.
+    :param failed: errors by project id.
+    :param remaining: ids of projects that were not started, or were interrupted.
+    :param fatal: the error that ended the batch for all projects: a rejected API key, or a bug.
+    :param interrupted: the exception that interrupted the task, such as Airflow's task timeout.
+    """
+
+    done: dict[str, T] = field(default_factory=dict)
+    failed: dict[str, PaperspaceError] = field(default_factory=dict)
+    remaining: list[str] = field(default_factory=list)
+    fatal: Exception | None = None
+    interrupted: BaseException | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of projects in the batch."""
+        return len(self.done) + len(self.failed) + len(self.remaining)
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether a retry could fix nothing of what failed."""
+        return bool(self.failed) and not self.remaining and all(error.is_permanent for error in self.failed.values())
+
+
+class StopSignal:
+    """Set once, from any thread or signal handler, to stop a batch. Free of locks, so that operators can be copied."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._callback: Callable[[], object] | None = None
+
+    def set(self) -> None:
+        """Stop the running batch, or the next one."""
+        self.is_set = True
+        callback = self._callback
+        if callback is not None:
+            with suppress(RuntimeError):  # the event loop has just been closed
+                callback()
+
+    def notify(self, callback: Callable[[], object] | None) -> None:
+        """Call this when the signal is set, at once if it already is; None for nothing."""
+        self._callback = callback
+        if self.is_set and callback is not None:
+            callback()
+
+
+class StoppableClient(Protocol):
+    """What the workers need of the client that they share."""
+
+    async def run(self, flow: Any) -> Any:
+        """Run a flow to its end."""
+
+    def stop(self) -> None:
+        """Send no further request."""
+
+    async def aclose(self) -> None:
+        """Close the connections, in-flight requests included."""
+
+
+def run_batch(
+    settings: ClientSettings,
+    project_ids: Iterable[str],
+    flow_for: Callable[[str], Flow[T]],
+    *,
+    max_concurrency: int,
+    stop: StopSignal,
+) -> BatchResult[T]:
+    """Run one flow per project over one client, and return what became of each.
+
+    An exception that interrupts the calling thread stops the batch and is returned in the result.
+
+    :param flow_for: returns the flow for a project id.
+    :param max_concurrency: maximum number of projects at a time.
+    """
+    batch = Batch(project_ids, flow_for, max_concurrency=max_concurrency, stop=stop)
+    finished: Future[None] = Future()
+
+    async def run() -> None:
+        from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
+
+        async with AsyncPaperspaceClient(settings) as client:
+            await batch.run(client)
+            finished.set_result(None)  # before the loop is closed, which may wait for a name look-up
+
+    def run_in_thread() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # noqa: BLE001  # raised in the calling thread
+            if not finished.done():
+                finished.set_exception(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run_in_thread,), name="paperspace-batch", daemon=True)
+    interruption: BaseException | None = None
+    try:
+        thread.start()
+        wait([finished])
+    except BaseException as error:  # noqa: BLE001  # a signal handler of Airflow raised it; returned in the result
+        log.info("Interrupted: no further project is started")
+        interruption = error
+        stop.set()
+        wait([finished], timeout=2 * GRACE_PERIOD_S)
+    if finished.done():
+        thread.join(_CLOSE_GRACE_S)
+    if interruption is None:
+        finished.result()
+    result = batch.result()
+    result.interrupted = interruption
+    return result
+
+
+class Batch(Generic[T]):
+    """Runs one flow per project in an event loop.
+
+    :param flow_for: returns the flow for a project id.
+    :param max_concurrency: maximum number of projects at a time.
+    :param stop: ends the batch early.
+    :param sleep: waits this many seconds between two progress lines.
+    """
+
+    def __init__(
+        self,
+        project_ids: Iterable[str],
+        flow_for: Callable[[str], Flow[T]],
+        *,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
+        stop: StopSignal | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._ids = list(dict.fromkeys(project_ids))
+        self._flow_for = flow_for
+        self._max_concurrency = max_concurrency
+        self._stop = stop or StopSignal()
+        self._sleep = sleep
+        self._done: dict[str, T] = {}
+        self._failed: dict[str, PaperspaceError] = {}
+        self._fatal: Exception | None = None
+
+    def result(self) -> BatchResult[T]:
+        """Return what became of each project so far, in the given order. From any thread."""
+        return BatchResult(
+            {id_: self._done[id_] for id_ in self._ids if id_ in self._done},
+            {id_: self._failed[id_] for id_ in self._ids if id_ in self._failed},
+            [id_ for id_ in self._ids if id_ not in self._done and id_ not in self._failed],
+            self._fatal,
+        )
+
+    async def run(self, client: StoppableClient) -> None:
+        """Run all flows, until the end or a stop. It raises nothing of its own."""
+        stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop.notify(lambda: loop.call_soon_threadsafe(stopped.set))
+        started_s, queue = time.monotonic(), iter(self._ids)
+        workers = [
+            asyncio.create_task(self._work(client, queue, stopped))
+            for _ in range(min(self._max_concurrency, len(self._ids)))
+        ]
+        progress = asyncio.create_task(self._log_progress(started_s))
+        try:
+            await _finish(client, workers, stopped)
+        finally:
+            self._stop.notify(None)
+            for task in (*workers, progress):
+                task.cancel()
+            await asyncio.gather(*workers, progress, return_exceptions=True)
+        if len(self._ids) > 1:
+            log.info("%s", self._progress_line(started_s))
+
+    async def _work(self, client: StoppableClient, queue: Iterator[str], stopped: asyncio.Event) -> None:
+        while not (self._stop.is_set or stopped.is_set()):
+            project_id = next(queue, None)
+            if project_id is None:
+                return
+            try:
+                self._done[project_id] = await client.run(self._flow_for(project_id))
+            except StoppedError:
+                return
+            except PaperspaceError as error:
+                self._failed[project_id] = error
+                log.warning("%s", error)
+                if isinstance(error, AuthenticationError):
+                    self._fatal = error
+                    stopped.set()
+            except Exception as error:  # noqa: BLE001  # raised once the other workers have ended
+                self._fatal = error
+                stopped.set()
+
+    async def _log_progress(self, started_s: float) -> None:
+        while True:
+            await self._sleep(PROGRESS_INTERVAL_S)
+            log.info("%s", self._progress_line(started_s))
+
+    def _progress_line(self, started_s: float) -> str:
+        done, failed = len(self._done), len(self._failed)
+        rate = (done + failed) / max(time.monotonic() - started_s, 1e-3)
+        failures = f", {failed:,} failed" if failed else ""
+        return f"{done:,} of {len(self._ids):,} projects done{failures}, {rate:,.0f}/s"
+
+
+async def _finish(client: StoppableClient, workers: Sequence[asyncio.Task[None]], stopped: asyncio.Event) -> None:
+    """Wait for the workers; after a stop only for the grace period."""
+    if not workers:
+        return
+    stopping = asyncio.create_task(stopped.wait())
+    running: set[asyncio.Task[Any]] = set(workers)
+    while running and not stopping.done():
+        _, pending = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        running = pending - {stopping}
+    stopping.cancel()
+    if running:
+        client.stop()
+        _, running = await asyncio.wait(running, timeout=GRACE_PERIOD_S)
+    if running:
+        await client.aclose()
+        await asyncio.wait(running, timeout=_CLOSE_GRACE_S)
+
+
+def failure_table(failed: dict[str, PaperspaceError], *, max_rows: int | None = None) -> str:
+    """Return a table of the projects that failed, with what happened and what to do."""
+    rows = [_failure_row(project_id, error) for project_id, error in failed.items()]
+    return table(("project", "what happened", "what to do"), rows, max_rows=max_rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, max_rows: int | None = None) -> str:
+    """Return rows as a table of text, for a task's log.
+
+    :param max_rows: number of rows to show; a last line counts the others.
+    """
+    shown = [[_one_line(cell) for cell in row] for row in rows[:max_rows]]
+    widths = [min(_MAX_CELL_WIDTH, max(map(len, column))) for column in zip(header, *shown, strict=True)]
+    lines = [header, ["-" * width for width in widths], *shown]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+    hidden = len(rows) - len(shown)
+    return f"{text}\nand {hidden:,} more" if hidden else text
+
+
+def _failure_row(project_id: str, error: PaperspaceError) -> tuple[str, str, str]:
+    action = f"could not {error.action}: " if error.action else ""
+    return project_id, " ".join([f"{action}{error.problem}.", *error.notes]), error.advice
+
+
+def _one_line(cell: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)
