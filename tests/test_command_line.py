@@ -84,11 +84,13 @@ def test_a_check_reports_unknown_extras_and_the_proxy(
 
 
 def test_a_check_finds_a_connection_in_the_database(
-    server: LocalPaperspaceServer, capsys: pytest.CaptureFixture[str]
+    server: LocalPaperspaceServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.models import Connection
     from airflow.utils.session import create_session
 
+    # Another key: other tests search the files of the database for the usual one, and a deleted row stays there.
+    monkeypatch.setattr(server.app, "api_key", "a-key-that-is-stored")
     stored = Connection(conn_id="stored", conn_type="paperspace", host=server.url, password=server.api_key)
     with create_session() as session:
         session.add(stored)

@@ -231,3 +231,17 @@ def test_the_reference_lists_every_public_module_and_name() -> None:
     assert {f"{path.parent.name}.{path.stem}" for path in modules} <= set(documented)
     public_modules = {f"api.{module}" for module in api._NAMES_BY_MODULE}
     assert public_modules <= set(documented)
+
+
+def test_the_compatibility_table_names_what_is_tested() -> None:
+    """The sessions are in noxfile.py, the claims to installers in setup.cfg."""
+    rows = {row[0]: row[1:] for row in table("docs/index.md", "Airflow | Python")}
+    sessions = text_of("noxfile.py")
+    (pair,) = re.findall(r'AIRFLOWS = \("([\d.]+)", "([\d.]+)"\)', sessions)
+    (others,) = re.findall(r"OTHER_PYTHONS = \((.*)\)", sessions)
+    first, *rest = ["3.11", *re.findall(r"[\d.]+", others)]
+    assert rows["3.3"][1] == f"{pair[0]} on Python {first}, {' and '.join(rest)}"
+    assert rows["2.11"][1].startswith(f"{pair[1]} on Python {first}; 2.11.0 with the oldest versions")
+    classifiers = re.findall(r"Python :: (3\.\d+)", text_of("setup.cfg"))
+    assert rows["3.3"][0] == f"{classifiers[0]} to {classifiers[-1]}"
+    assert "apache-airflow>=2.11.0\n" in text_of("setup.cfg")

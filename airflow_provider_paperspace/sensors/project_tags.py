@@ -94,10 +94,12 @@ class ProjectTagSensor(BaseSensorOperator):
                 project_id = self._find_project_id(hook, context)
                 match = self._first_poll(hook, project_id, condition)
         except AirflowFailException as error:
-            raise self._skip_or(error) from error
+            if self.soft_fail or self.never_fail:
+                raise _skip(error) from error
+            raise
         except PaperspaceError as error:
             if self.never_fail:
-                raise self._skip_or(error) from error
+                raise _skip(error) from error
             raise
         if match is not None and match.is_met:
             return _as_json(match)
@@ -173,9 +175,11 @@ class ProjectTagSensor(BaseSensorOperator):
 
     def _skip_or(self, error: Exception) -> Exception:
         """Return the error, or a skip if the task is to be skipped rather than fail."""
-        if self.soft_fail or self.never_fail:
-            return AirflowSkipException(f"Skipped instead of failing: {error}")
-        return error
+        return _skip(error) if self.soft_fail or self.never_fail else error
+
+
+def _skip(error: Exception) -> AirflowSkipException:
+    return AirflowSkipException(f"Skipped instead of failing: {error}")
 
 
 def _poll(hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match:

@@ -10,6 +10,7 @@ import subprocess
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ EMPTY_PAGE = json.dumps({"hasMore": False, "items": []}).encode()
 BEARER = f"Bearer {API_KEY}".encode()
 PAPERSPACE = "https://api.paperspace.com/v1"
 CA_VARIABLES = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+
+
+def is_older(distribution: str, *than: int) -> bool:
+    """Return whether the installed version of a dependency is older."""
+    return tuple(map(int, version(distribution).split(".")[:2])) < than
+
+
+PART_OF_A_NAME = pytest.mark.skipif(
+    is_older("requests", 2, 34), reason="requests before 2.34 takes a part of a host name in NO_PROXY for the host"
+)
+BOUNDED_GZIP = pytest.mark.skipif(
+    is_older("urllib3", 2, 6) or is_older("aiohttp", 3, 14),
+    reason="urllib3 before 2.6 and aiohttp before 3.14 decompress what came, whatever its size",
+)
 
 MakeClient = Callable[[ClientSettings], Client]
 
@@ -254,7 +269,7 @@ class TestProxies:
     @pytest.mark.parametrize(
         ("no_proxy", "base_url"),
         [
-            (no_proxy, base_url)
+            pytest.param(no_proxy, base_url, marks=PART_OF_A_NAME if no_proxy == "aperspace.com" else ())
             for no_proxy in [
                 "",
                 "api.paperspace.com",
@@ -280,7 +295,10 @@ class TestProxies:
         found = select_proxy(base_url, get_environ_proxies(base_url))
         assert _environment_proxy(to(base_url)) == found
 
-    @pytest.mark.parametrize("value", ["example.org", "aperspace.com", "api.paperspace.com:80", "127.0.0.1"])
+    @pytest.mark.parametrize(
+        "value",
+        ["example.org", pytest.param("aperspace.com", marks=PART_OF_A_NAME), "api.paperspace.com:80", "127.0.0.1"],
+    )
     def test_no_proxy_for_another_host_changes_nothing(
         self, make_client: MakeClient, value: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -386,6 +404,7 @@ class TestLimits:
             with pytest.raises(ServerError):
                 client.list("p1")
 
+    @BOUNDED_GZIP
     def test_a_gzip_bomb_does_not_fill_the_memory(self, make_client: MakeClient, bomb: bytes) -> None:
         with raw_server(http(bomb, "200 OK", "Content-Encoding: gzip")) as here, make_client(to(here.url)) as client:
             tracemalloc.start()

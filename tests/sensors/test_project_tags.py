@@ -130,8 +130,9 @@ def test_a_permanent_error_fails_the_task_without_a_retry(
     monkeypatch: pytest.MonkeyPatch, deferrable: bool, arguments: dict[str, Any], complaint: str
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BAD_CONN", "paperspace://")
-    with pytest.raises(AirflowFailException, match=complaint):
+    with pytest.raises(AirflowFailException, match=complaint) as caught:
         sensor(deferrable=deferrable, **arguments).run()
+    assert caught.value.__cause__ is not caught.value
     with pytest.raises(AirflowSkipException):
         sensor(deferrable=deferrable, soft_fail=True, **arguments).run()
 

@@ -328,12 +328,13 @@ def test_projects_with_one_interval_are_not_polled_in_step(service: virtual_time
 
 
 BLOCKING_CALLS = """
-import asyncio, json, os, ssl, sys, threading
+import asyncio, json, logging, os, ssl, sys, threading
 import asgiref.sync  # a triggerer has loaded it
 from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_paperspace.triggers.project_tags import ProjectTagTrigger
 
 BaseHook.get_connection("paperspace_default")  # so have Airflow's own modules been
+logging.getLogger("airflow").warning("Airflow 2 looks up the time zone for its first log line")
 event_loop, running = threading.get_ident(), False
 seen, threads_of_tls = [], []
 EVENTS = {"import", "open", "os.listdir", "os.scandir", "socket.getaddrinfo", "subprocess.Popen", "time.sleep"}
