@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--project", metavar="ID", help="a project to read as well")
     options = parser.parse_args(arguments)
 
-    # As Airflow's own command line does: otherwise Airflow 3 does not look into its database for a connection.
+    # Airflow's own command line does this, too: otherwise Airflow 3 does not look for connections in its database.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     works, report = check_connection(options.conn_id, options.project)
     print(report)
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def check_connection(conn_id: str, project_id: str | None = None) -> tuple[bool, str]:
-    """Test a connection, and a project if one is named.
+    """Test a connection, and a project if one is given.
 
-    :return: whether all of it works, and a report with one line per check. It never contains the key.
+    :return: whether everything works, and a report with one line per check. It never contains the key.
     """
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
@@ -73,6 +73,7 @@ def _settings_lines(settings: ConnectionSettings) -> Iterator[str]:
         "base URL": settings.client.base_url,
         "timeout": f"{settings.client.timeout_s:g} s per attempt",
         "max attempts": str(settings.client.max_attempts),
+        "team": settings.team or "not set",
         "console URL": settings.console_url,
     }
     for name, value in values.items():

@@ -1,7 +1,7 @@
 """Wire facts of the Paperspace API v1: addresses, limits and parameter values.
 
-The client and the local Paperspace share this module and nothing else. How an answer is *read* is written twice on
-purpose: a field name misspelt in shared code would agree with itself.
+The client and the local Paperspace share this module and nothing else. Each has its own JSON code on purpose: if they
+shared it, no test would notice a misspelt field name.
 """
 
 from __future__ import annotations

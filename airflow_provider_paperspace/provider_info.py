@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, object]:
                         "host": "https://api.paperspace.com/v1",
                         "timeout": "30",
                         "max_attempts": "5",
+                        "team": "acme, as in console.paperspace.com/acme",
                         "console_url": "https://console.paperspace.com",
                     },
                 },
@@ -45,6 +46,11 @@ def get_provider_info() -> dict[str, object]:
                         "label": "Attempts",
                         "description": "Maximum number of times a request is sent. Default: 5.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "team": {
+                        "label": "Team",
+                        "description": "The team's namespace, for a button from each task to its project.",
+                        "schema": {"type": ["string", "null"]},
                     },
                     "console_url": {
                         "label": "Console URL",

@@ -1,7 +1,8 @@
 """Wait for an approval of the project without holding a worker, then set its stage to production.
 
 The wait ends when the project has a tag such as ``approved:ada``, and fails after a day. Add the tag in the console, or
-with any other client of the API.
+with any other client of the API. The approval is removed once it is used, so that it does not open the gate for the
+next run as well.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task  # on Airflow 3: airflow.sdk
 
-from airflow_provider_paperspace.operators.project_tags import SetProjectTagsOperator
+from airflow_provider_paperspace.operators.project_tags import RemoveProjectTagOperator, SetProjectTagsOperator
 from airflow_provider_paperspace.sensors.project_tags import ProjectTagSensor
 
 PROJECT_ID = "{{ params.project_id }}"
@@ -41,4 +42,5 @@ with DAG(
         return " and ".join(tag["name"].removeprefix("approved:") for tag in approvals)
 
     release = SetProjectTagsOperator(task_id="release", project_id=PROJECT_ID, tags="stage:production", within="stage:")
-    publish(wait.output) >> release
+    use_up = RemoveProjectTagOperator(task_id="use_up_approval", project_id=PROJECT_ID, tags=wait.output)
+    publish(wait.output) >> release >> use_up

@@ -1,7 +1,7 @@
 """Remove stale tags from every project of the team once a day, with a limit and a report.
 
-Tags such as ``gpu-demo@2026-12-01`` are removed after their day, ``stale:*`` at once. Tags that start with ``keep``
-stay. Trigger it with the param ``dry_run`` to see the plan only.
+Tags such as ``gpu-demo@2026-12-01`` are removed after that day, ``stale:*`` at once. Tags that start with ``keep``
+stay. To see only the plan, trigger the DAG with the param ``dry_run`` set to true.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ with DAG(
     # [START howto_operator_clean_up_project_tags]
     clean_up = CleanUpProjectTagsOperator(
         task_id="clean_up",
+        all_projects=True,
         names=["stale:*"],
         keep=["keep*", "production"],
         max_removals="{{ params.max_removals }}",

@@ -18,6 +18,8 @@ from airflow_provider_paperspace.operators.project_tags import (
 )
 
 PROJECT_ID = "{{ params.project_id }}"
+# Not {{ ds }}: a run that was triggered by an event, or without a logical date, has none.
+RELEASED = "released:{{ dag_run.run_after | default(dag_run.logical_date, true) | ds }}"
 
 with DAG(
     dag_id="example_pipeline_stages",
@@ -53,7 +55,7 @@ with DAG(
     untag_training = RemoveProjectTagOperator(task_id="untag_training", project_id=PROJECT_ID, tags=tag_training.output)
 
     tag_production = AddProjectTagOperator(
-        task_id="tag_production", project_id=PROJECT_ID, tags=["production", "released:{{ ds }}"]
+        task_id="tag_production", project_id=PROJECT_ID, tags=["production", RELEASED]
     )
     untag_evaluated = RemoveProjectTagOperator(
         task_id="untag_evaluated", project_id=PROJECT_ID, tags=tag_evaluated.output
@@ -76,4 +78,6 @@ with DAG(
     published = publish(score)
     chain(clear_failed, tag_training, model, score, tag_evaluated, untag_training, published)
     chain(published, tag_production, untag_evaluated, list_tags)
+    # A run ends as its last tasks do. This branch succeeds, so a failed run would be green without the other one, whose
+    # last task list_tags does not run then.
     [model, score, published] >> tag_failed >> untag_running

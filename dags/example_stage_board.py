@@ -1,7 +1,8 @@
 """Keep exactly one stage tag per project, and another tag while a run uses the project.
 
 Setting ``stage:evaluated`` removes ``stage:training`` and touches no other tag. If a stage fails, the project returns
-to its previous stage. While the run is active the project has a tag ``in-use:...``, which is removed however it ends.
+to its previous stage. While the run is active, the project has a tag ``in-use/...``, which is removed when the run
+ends, even if it fails.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ with DAG(
             raise AirflowFailException(f"{model} is worse than the last one")
 
     # [START howto_operator_project_tag_lease]
-    with ProjectTagLease(task_id="lease", project_name=PROJECT, tags="in-use:{{ run_id }}"):
+    with ProjectTagLease(task_id="lease", project_name=PROJECT, tags="in-use"):
         training = set_stage("training")
         evaluated = evaluate(train())
         training >> evaluated >> set_stage("evaluated")
     # [END howto_operator_project_tag_lease]
 
     # [START howto_operator_undo_project_tag_change]
+    # The undo succeeds, yet the run fails: set_evaluated comes last, too, and does not run after a failure.
     undo = UndoProjectTagChangeOperator(task_id="undo", change=training.output["change"], trigger_rule="one_failed")
     evaluated >> undo
     # [END howto_operator_undo_project_tag_change]

@@ -1,4 +1,4 @@
-"""Remove stale tags from several Paperspace projects every night: list, choose, remove, one mapped task per project."""
+"""Remove stale tags from several Paperspace projects every night: list, choose, remove, with one mapped task each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Start a run when a project gets the tag ``ready``: event-driven scheduling, on Airflow 3.0 or later.
 
-The triggerer polls the project. One run starts each time the tag appears, within one poll. On Airflow 2 this file
-contains no DAG.
+The triggerer polls the project. Each time the tag appears, one run starts, within one poll interval. On Airflow 2
+this file contains no DAG.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if AssetWatcher is not None:
 
         @task
         def train(triggering_asset_events: Any = None) -> list[str]:
-            """Return the tags that started this run; several events close together may start one run."""
+            """Return the tags that started this run: several events close together may start a single run."""
             events = [event for of_asset in (triggering_asset_events or {}).values() for event in of_asset]
             return [event.extra["payload"]["tag"]["name"] for event in events]
 

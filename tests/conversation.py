@@ -60,28 +60,42 @@ def play(flow: Flow[T], service: Callable[[Request], Response]) -> T:
 
 
 class TagStore:
-    """The tags of one project, which answers requests as the service does. Two tags fit on a page."""
+    """The tags of one project, which answers requests as the service does. Two tags fit on a page.
+
+    ``writes`` holds those that changed something. To add a tag a second time is a 409, and to remove it a 404.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self.names = list(names)
         self.writes: list[tuple[str, str]] = []
+        self._created: dict[str, int] = {}
+        self._creations = 0
 
     def __call__(self, request: Request) -> Response:
         query = parse_qs(
             urlsplit(request.target).query, keep_blank_values=True, strict_parsing=bool(request.body is None)
         )
         if request.method == "GET":
-            start = int(query.get("after", ["0"])[0])
-            return page(
-                *self.names[start : start + 2], next_page=str(start + 2) if start + 2 < len(self.names) else None
-            )
+            return self._page(int(query.get("after", ["0"])[0]))
         name = json.loads(request.body)["name"] if request.body is not None else query["name"][0]
+        if (name in self.names) == (request.method == "POST"):
+            return refusal(409 if request.method == "POST" else 404)
         self.writes.append((request.method, name))
         if request.method == "POST":
             self.names.append(name)
         else:
             self.names.remove(name)
+            self._created.pop(name, None)
         return answer(tag(name))
+
+    def _page(self, after: int) -> Response:
+        """Return the next two tags in the order of their creation: whoever is removed meanwhile, none is skipped."""
+        for name in self.names:
+            if name not in self._created:
+                self._creations += 1
+                self._created[name] = self._creations
+        left = [name for name in self.names if self._created[name] > after]
+        return page(*left[:2], next_page=str(self._created[left[1]]) if len(left) > 2 else None)
 
 
 def answer(value: Any, status: int = 200, **more: Any) -> Response:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_paperspace._arguments import (
-    check_not_none,
+    NOT_SET,
+    check_not_empty,
+    check_one_of,
     find_project,
+    is_constant,
+    naming_task,
     parse_bool,
+    parse_duration,
     parse_last_day,
     parse_match_mode,
+    parse_max_concurrency,
     parse_patterns,
+    parse_prefix,
     parse_project_id,
     parse_project_ids,
     parse_tag_names,
     parse_whole_number,
 )
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
+from airflow_provider_paperspace.rules.patterns import Pattern
 from tests.conversation import answer, converse
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
@@ -50,21 +61,39 @@ def test_tag_names_are_read_from_names_and_tags(value: Any, names: list[str]) ->
     assert parse_tag_names(value) == names
 
 
-def test_patterns_are_read_as_names_are() -> None:
-    assert parse_patterns("approved:*", "tags") == ("approved:*",)
-    assert parse_patterns(["a", "b*", "a"], "tags") == ("a", "b*")
-    assert parse_patterns([], "tags") == ()
+def test_strings_are_patterns_and_mappings_are_names() -> None:
+    assert parse_patterns("approved:*", "tags") == (Pattern("approved:*"),)
+    assert parse_patterns(["a", {"name": "b*"}, "b*", "a"], "tags") == (
+        Pattern("a"),
+        Pattern("b*", is_literal=True),
+        Pattern("b*"),
+    )
+
+
+def test_patterns_are_at_least_one() -> None:
+    with pytest.raises(InvalidArgumentError, match="names is empty. Leave it out, or pass at least one name"):
+        parse_patterns([], "names")
+
+
+def test_a_pattern_with_an_open_bracket_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"keep contains the pattern '\[stale', whose '\[' is never closed"):
+        parse_patterns(["a", "[stale"], "keep")
+    assert parse_patterns({"name": "[stale"}, "keep") == (Pattern("[stale", is_literal=True),)
 
 
 @pytest.mark.parametrize("parse", [parse_tag_names, parse_patterns])
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "keep is None; it must be a tag name, a list of names, or tags as another task returned them. " + HINT),
-        (7, "keep is an int; it must be a tag name, a list of names, or tags as another task returned them."),
-        (b"x", "keep is a bytes; it must be a tag name, a list of names, or tags as another task returned them."),
-        ("", "The tag name '' is blank. Remove it from the list, or write the name."),
-        (["a", " "], "The tag name ' ' is blank. Remove it from the list, or write the name."),
+        (None, "keep is None; it must be a name, a list of names, or tags as another task returned them. " + HINT),
+        (7, "keep is an int; it must be a name, a list of names, or tags as another task returned them."),
+        (b"x", "keep is a bytes; it must be a name, a list of names, or tags as another task returned them."),
+        ("", "keep is blank. Did a template render to nothing?"),
+        (["a", " "], "keep is blank. Did a template render to nothing?"),
+        ({"name": " "}, "The tag name ' ' is blank. Remove it from the list, or write the name."),
+        ("None", "keep is the text 'None'. Did a template render a missing or empty value?"),
+        (["a", "None"], "keep is the text 'None'. Did a template render a missing or empty value?"),
+        ("[]", "keep is the text '[]'. Did a template render a missing or empty value?"),
         ([7], "keep contains an int; it must contain names, or tags such as {'name': 'nightly'}."),
         ({"id": 7}, "keep contains a dict; it must contain names, or tags such as {'name': 'nightly'}."),
         (
@@ -74,8 +103,15 @@ def test_patterns_are_read_as_names_are() -> None:
         (
             "['a', 'b']",
             (
-                "keep is the string \"['a', 'b']\", a list that a template rendered to text. Pass the list itself "
+                "keep is the string \"['a', 'b']\", a value that a template rendered to text. Pass the value itself "
                 "(keep=task.output), or set render_template_as_native_obj=True on the DAG."
+            ),
+        ),
+        (
+            "{'id': 7, 'name': 'a'}",
+            (
+                "keep is the string \"{'id': 7, 'name': 'a'}\", a value that a template rendered to text. Pass the "
+                "value itself (keep=task.output), or set render_template_as_native_obj=True on the DAG."
             ),
         ),
     ],
@@ -94,13 +130,13 @@ def test_a_project_id_is_read_from_an_id_or_a_project(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (None, "The project id is None. " + HINT),
+        (None, "project_id is None. " + HINT),
+        ({}, "project_id is empty. " + HINT),
+        ([], "project_id is empty. " + HINT),
+        ("None", "project_id is the text 'None'. Did a template render a missing or empty value?"),
         (7, "A project id must be a string such as 'prmximcci', not an int."),
         ({"name": "one"}, "A project id must be a string such as 'prmximcci', not a dict."),
-        (
-            " ",
-            "The project id is empty. It is the last part of the project's address in the Paperspace console.",
-        ),
+        (" ", "project_id is blank. Did a template render to nothing?"),
     ],
 )
 def test_a_bad_project_id_is_refused(value: Any, message: str) -> None:
@@ -133,11 +169,14 @@ def test_project_ids_are_read_from_a_list_or_a_mapping(value: Any, ids: list[str
         (
             "['m1']",
             (
-                "project_ids is the string \"['m1']\", a list that a template rendered to text. Pass the list itself "
+                "project_ids is the string \"['m1']\", a value that a template rendered to text. Pass the value itself "
                 "(project_ids=task.output), or set render_template_as_native_obj=True on the DAG."
             ),
         ),
-        (["m1", None], "The project id is None. " + HINT),
+        (["m1", None], "a project id in project_ids is None. " + HINT),
+        (["m1", ""], "a project id in project_ids is blank. Did a template render to nothing?"),
+        ("", "project_ids is blank. Did a template render to nothing?"),
+        ("None", "project_ids is the text 'None'. Did a template render a missing or empty value?"),
     ],
 )
 def test_bad_project_ids_are_refused(value: Any, message: str) -> None:
@@ -148,13 +187,15 @@ def test_bad_project_ids_are_refused(value: Any, message: str) -> None:
 
 def test_a_project_is_looked_up_only_by_its_name() -> None:
     projects = [{"id": "p1", "name": "one", "dtCreated": "2026-03-02T09:15:00.000Z"}]
-    found, requests = converse(find_project(None, "one"), answer({"hasMore": False, "items": projects}))
+    found, requests = converse(find_project(NOT_SET, "one"), answer({"hasMore": False, "items": projects}))
     assert (found, len(requests)) == ("p1", 1)
-    assert converse(find_project({"id": "p2"}, None)) == ("p2", [])
-    with pytest.raises(InvalidArgumentError, match="The project id is None"):
-        converse(find_project(None, None))
+    assert converse(find_project({"id": "p2"}, NOT_SET)) == ("p2", [])
+    with pytest.raises(InvalidArgumentError, match="project_id is None"):
+        converse(find_project(None, NOT_SET))
+    with pytest.raises(InvalidArgumentError, match="project_name is None"):
+        converse(find_project(NOT_SET, None))
     with pytest.raises(InvalidArgumentError, match="A project name must be a string"):
-        converse(find_project(None, 7))
+        converse(find_project(NOT_SET, 7))
 
 
 @pytest.mark.parametrize(
@@ -198,37 +239,47 @@ def test_any_other_match_mode_is_refused(mode: Any) -> None:
 @pytest.mark.parametrize(
     ("expires_in", "expires_on", "last_day"),
     [
-        (None, None, None),
-        (timedelta(days=7), None, date(2026, 12, 1)),
-        (timedelta(hours=9), None, date(2026, 11, 25)),
-        (timedelta(0), None, date(2026, 11, 24)),
-        (None, date(2026, 12, 1), date(2026, 12, 1)),
-        (None, " 2026-12-01 ", date(2026, 12, 1)),
-        (None, datetime(2026, 12, 1, 15, 30, tzinfo=UTC), date(2026, 12, 1)),
-        (None, datetime.fromisoformat("2026-12-01T23:30:00-05:00"), date(2026, 12, 2)),
+        (NOT_SET, NOT_SET, None),
+        (timedelta(days=7), NOT_SET, date(2026, 12, 1)),
+        (timedelta(hours=9), NOT_SET, date(2026, 11, 25)),
+        (timedelta(seconds=1), NOT_SET, date(2026, 11, 24)),
+        (NOT_SET, date(2026, 12, 1), date(2026, 12, 1)),
+        (NOT_SET, " 2026-12-01 ", date(2026, 12, 1)),
+        (NOT_SET, "2026-11-24", date(2026, 11, 24)),
+        (NOT_SET, datetime(2026, 12, 1, 15, 30, tzinfo=UTC), date(2026, 12, 1)),
+        (NOT_SET, datetime.fromisoformat("2026-12-01T23:30:00-05:00"), date(2026, 12, 2)),
     ],
 )
 def test_a_last_day_is_a_date_in_utc(expires_in: Any, expires_on: Any, last_day: date | None) -> None:
-    found = parse_last_day(expires_in, expires_on, NOW)
+    found = parse_last_day(expires_in, expires_on, start=NOW, now=NOW)
     assert (type(found), found) == (type(last_day), last_day)
 
 
-def test_a_last_day_counts_from_now_in_utc() -> None:
-    now = datetime(2026, 11, 24, 22, 0, tzinfo=timezone(timedelta(hours=-5)))
-    assert parse_last_day(timedelta(0), None, now) == date(2026, 11, 25)
+def test_a_last_day_counts_from_the_start_in_utc() -> None:
+    start = datetime(2026, 11, 24, 22, 0, tzinfo=timezone(timedelta(hours=-5)))
+    assert parse_last_day(timedelta(minutes=1), NOT_SET, start=start, now=NOW) == date(2026, 11, 25)
 
 
 @pytest.mark.parametrize(
     ("expires_in", "expires_on", "message"),
     [
-        (7, None, "expires_in is an int; it must be a timedelta."),
-        (timedelta(days=-1), None, "expires_in is -1 day, 0:00:00, which is in the past."),
-        (None, "soon", "expires_on is 'soon'; it must be a date, such as 2026-12-01."),
-        (None, "20261201", "expires_on is '20261201'; it must be a date, such as 2026-12-01."),
-        (None, "2026-13-01", "expires_on is '2026-13-01'; it must be a date, such as 2026-12-01."),
-        (None, 7, "expires_on is an int; it must be a date, such as 2026-12-01."),
+        (7, NOT_SET, "expires_in is an int; it must be a timedelta, such as timedelta(days=7)."),
+        (None, NOT_SET, "expires_in is None; it must be a timedelta, such as timedelta(days=7). " + HINT),
+        (timedelta(0), NOT_SET, "expires_in is 0:00:00; it must be longer than 0."),
+        (timedelta(days=-1), NOT_SET, "expires_in is -1 day, 0:00:00; it must be longer than 0."),
+        (NOT_SET, None, "expires_on is None. " + HINT),
+        (NOT_SET, " ", "expires_on is blank. Did a template render to nothing?"),
+        (NOT_SET, "soon", "expires_on is 'soon'; it must be a date, such as 2026-12-01."),
+        (NOT_SET, "20261201", "expires_on is '20261201'; it must be a date, such as 2026-12-01."),
+        (NOT_SET, "2026-13-01", "expires_on is '2026-13-01'; it must be a date, such as 2026-12-01."),
+        (NOT_SET, 7, "expires_on is an int; it must be a date, such as 2026-12-01."),
         (
-            None,
+            NOT_SET,
+            "2026-11-23",
+            "expires_on ends on 2026-11-23, which is over: the tag would be expired before it is written.",
+        ),
+        (
+            NOT_SET,
             datetime(2026, 12, 1),  # noqa: DTZ001  # that is the point
             "expires_on is 2026-12-01 00:00:00, which has no time zone. Use a date, or a datetime with a time zone.",
         ),
@@ -236,14 +287,86 @@ def test_a_last_day_counts_from_now_in_utc() -> None:
 )
 def test_a_bad_expiry_is_refused(expires_in: Any, expires_on: Any, message: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        parse_last_day(expires_in, expires_on, NOW)
+        parse_last_day(expires_in, expires_on, start=NOW, now=NOW)
     assert str(caught.value) == message
 
 
-def test_an_argument_that_rendered_to_none_is_refused() -> None:
-    check_not_none(within="", expires_on=0, project_ids=[])
-    with pytest.raises(InvalidArgumentError, match="^within is None. Did the upstream task return nothing"):
-        check_not_none(project_ids=[], within=None)
+def test_a_duration_that_ended_by_now_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="expires_in ends on 2026-11-08, which is over"):
+        parse_last_day(timedelta(days=7), NOT_SET, start=NOW - timedelta(days=23), now=NOW)
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "\n", "None", " None ", "[]", "{}", "()", [], (), {}, set()])
+def test_an_empty_value_is_refused_in_every_form(value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="^within is (None|blank|empty|the text)"):
+        check_not_empty("within", value)
+
+
+@pytest.mark.parametrize("value", [0, False, "none", "0", ["a"], NOT_SET, timedelta(0)])
+def test_any_other_value_is_not_empty(value: Any) -> None:
+    check_not_empty("within", value)
+
+
+@pytest.mark.parametrize("value", [7, ["stage:"], {"a": 1}, True, b"stage:"])
+def test_a_prefix_is_text_and_nothing_else(value: Any) -> None:
+    assert parse_prefix("stage:") == "stage:"
+    with pytest.raises(InvalidArgumentError, match="within is an? .*; it must be a prefix, such as 'stage:'"):
+        parse_prefix(value)
+
+
+def test_a_concurrency_is_at_least_one() -> None:
+    assert parse_max_concurrency(1) == 1
+    with pytest.raises(InvalidArgumentError, match="max_concurrency is 0; it must be at least 1"):
+        parse_max_concurrency(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"a": 1, "b": False}, ""),
+        ({"a": NOT_SET, "b": True}, ""),
+        ({"a": NOT_SET, "b": False}, "found none of them"),
+        ({"a": None, "b": True}, "found a and b"),
+        ({"a": NOT_SET, "b": NOT_SET, "c": NOT_SET}, "a, b and c; found none of them"),
+    ],
+)
+def test_exactly_one_argument_is_passed(arguments: dict[str, Any], found: str) -> None:
+    if not found:
+        check_one_of("t", **arguments)
+        return
+    with pytest.raises(InvalidArgumentError, match=f"^Task 't': set exactly one of .*{found}.$"):
+        check_one_of("t", **arguments)
+
+
+@pytest.mark.parametrize("raising", [lambda: check_one_of("t", a=NOT_SET), lambda: _refuse_in_a_task("t")])
+def test_a_mapped_task_with_a_bad_argument_is_not_retried(raising: Callable[[], None]) -> None:
+    with pytest.raises(AirflowFailException, match="^Task 't': "):
+        raising()
+
+
+def _refuse_in_a_task(task_id: str) -> None:
+    with naming_task(task_id):
+        parse_bool("perhaps", "dry_run")
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1, True, "x", "", ["a", {"b": "c"}], timedelta(1), NOW, date(2026, 1, 1), NOT_SET, (), {"x"}]
+)
+def test_a_plain_value_is_constant(value: Any) -> None:
+    assert is_constant(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ x }}", "a{% if x %}b{% endif %}", "{# x #}", ["a", "{{ x }}"], {"a": ["{{ x }}"]}, object()]
+)
+def test_a_template_or_an_output_is_not_constant(value: Any) -> None:
+    assert not is_constant(value)
+
+
+def test_a_value_that_is_not_set_survives_copies() -> None:
+    for copied in (copy.copy(NOT_SET), copy.deepcopy(NOT_SET), pickle.loads(pickle.dumps(NOT_SET))):  # noqa: S301
+        assert copied is NOT_SET
+    assert str(NOT_SET) == "not set"
 
 
 ANYTHING = st.recursive(
@@ -263,8 +386,11 @@ def test_whatever_is_passed_is_parsed_or_refused(value: Any) -> None:
         lambda value: parse_patterns(value, "tags"),
         lambda value: parse_bool(value, "dry_run"),
         lambda value: parse_whole_number(value, "max_removals"),
-        lambda value: parse_last_day(value, None, NOW),
-        lambda value: parse_last_day(None, value, NOW),
+        lambda value: parse_duration(value, "older_than"),
+        parse_max_concurrency,
+        parse_prefix,
+        lambda value: parse_last_day(value, NOT_SET, start=NOW, now=NOW),
+        lambda value: parse_last_day(NOT_SET, value, start=NOW, now=NOW),
     ):
         with suppress(InvalidArgumentError):
             parse(value)

@@ -32,11 +32,32 @@ def test_a_check_shows_each_setting_and_its_source(
     assert f"base URL {server.url} Host" in lines
     assert "timeout 5 s per attempt Extra 'timeout'" in lines
     assert "max attempts 2 Extra 'max_attempts'" in lines
+    assert "team acme Extra 'team'" in lines
     assert "console URL https://console.paperspace.com default" in lines
     assert "API key set, not shown Password" in lines
     assert "CA bundle /etc/ssl/my-ca.pem environment variable REQUESTS_CA_BUNDLE" in lines
     assert "ok session: Connected to team 'acme' as ada@example.org" in lines
     assert "ok project: 'p1' is readable: 1 tag" in lines
+
+
+def test_a_check_says_which_team_to_set(
+    server: LocalPaperspaceServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json(team=""))
+    code, report = check(capsys, "--conn-id", "c")
+    lines = [" ".join(line.split()) for line in report.splitlines()]
+    assert code == 0
+    assert "team not set default" in lines
+    assert lines[-1].startswith("ok session: Connected to team 'acme' as ada@example.org.")
+    assert lines[-1].endswith("set Team to 'acme'")
+
+
+def test_a_check_reports_a_wrong_host(
+    server: LocalPaperspaceServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json().replace(server.url, f"{server.url}/x"))
+    code, report = check(capsys, "--conn-id", "c")
+    assert (code, "check the connection's Host" in report) == (1, True)
 
 
 def test_a_check_reports_an_unreadable_project(connection: str, capsys: pytest.CaptureFixture[str]) -> None:

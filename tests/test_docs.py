@@ -21,10 +21,10 @@ from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
-from airflow_provider_paperspace.links.paperspace import LINK_TIMEOUT_S
+from airflow_provider_paperspace.notifications.project_tags import BUDGET_S, MAX_ATTEMPTS
 from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, GRACE_PERIOD_S
-from airflow_provider_paperspace.triggers._polling import MAX_SLOWDOWN
-from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, LAST_POLL_TIMEOUT_S
+from airflow_provider_paperspace.triggers._polling import MAX_AGE_S, MAX_SLOWDOWN
+from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, LAST_POLL_TIMEOUT_S, MAX_INTERVAL_S
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 
@@ -131,6 +131,7 @@ def test_the_connection_page_lists_the_defaults() -> None:
         "Host": protocol.BASE_URL,
         "Extra `timeout": f"{DEFAULT_TIMEOUT_S:g}",
         "Extra `max_attempts": str(DEFAULT_MAX_ATTEMPTS),
+        "Extra `team": "none: there is no button",
         "Extra `console_url": protocol.CONSOLE_URL,
     }
 
@@ -176,8 +177,11 @@ def test_the_guide_states_the_limits_of_the_code() -> None:
     assert "polled less often, down to an eighth" in guide
     assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in guide
     assert f"Up to `max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} by default)" in guide
-    assert LINK_TIMEOUT_S == 5.0
-    assert "one request of at most five seconds" in guide
+    assert f"at most {BUDGET_S:.0f} seconds and sends each request at most twice" in guide
+    assert MAX_ATTEMPTS == 2
+    assert (MAX_AGE_S, MAX_INTERVAL_S) == (60, 24 * 3600)
+    assert "when a wait starts, at least once a minute, and before an error counts as permanent" in guide
+    assert "up to `max_wait`, or up to a day without it" in guide
 
 
 def test_the_design_states_the_numbers_of_the_code() -> None:
@@ -191,6 +195,7 @@ def test_the_design_states_the_numbers_of_the_code() -> None:
     assert (_rate_limit.DECREASE, _rate_limit.GROWTH_PER_S) == (0.9, 0.005)
     assert "nine tenths" in design
     assert "half a percent per second" in design
+    assert f"once its settings are {MAX_AGE_S:.0f} seconds old" in design
 
 
 def test_the_tree_in_the_design_lists_every_module() -> None:

@@ -112,6 +112,12 @@ def test_airflow_3_reads_the_form_from_the_metadata() -> None:
     assert set(form.extra_fields or {}) == set(EXTRAS)
 
 
+def test_the_form_has_a_field_for_the_team() -> None:
+    team = CONNECTION_TYPE["conn-fields"]["team"]
+    assert (team["label"], team["schema"]["type"]) == ("Team", ["string", "null"])
+    assert "acme" in CONNECTION_TYPE["ui-field-behaviour"]["placeholders"]["team"]
+
+
 def test_both_forms_behave_alike() -> None:
     behaviour = PaperspaceHook.get_ui_field_behaviour()
     assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION_TYPE["ui-field-behaviour"].items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import airflow
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -30,7 +31,10 @@ except ImportError:  # Airflow 3.0.0 looks for it in a module that does not exis
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection, Context, TaskInstanceKey
 
+IS_AIRFLOW_2 = airflow.__version__.startswith("2.")
+
 __all__ = [
+    "IS_AIRFLOW_2",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

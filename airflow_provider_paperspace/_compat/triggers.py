@@ -6,6 +6,6 @@ from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 HAS_EVENT_TRIGGERS = BaseEventTrigger is not BaseTrigger
-"""Whether this Airflow can start DAGs by events: from 3.0 on."""
+"""Whether this Airflow has event-driven scheduling, as 3.0 and later do."""
 
 __all__ = ["HAS_EVENT_TRIGGERS", "BaseEventTrigger", "BaseTrigger", "TriggerEvent"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.api.errors import (
         ApiError,
         AuthenticationError,
+        ConcurrentWriteError,
         ConflictError,
         InvalidArgumentError,
         NotFoundError,
@@ -63,6 +64,7 @@ _NAMES_BY_MODULE = {
     "errors": [
         "ApiError",
         "AuthenticationError",
+        "ConcurrentWriteError",
         "ConflictError",
         "InvalidArgumentError",
         "NotFoundError",

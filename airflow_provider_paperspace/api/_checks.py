@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from airflow_provider_paperspace._quoting import quoted
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 
@@ -11,7 +12,7 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 def check_project_id(project_id: object) -> str:
     """Return a project id that can be sent.
 
-    Ids are opaque. Only what would address something other than ``/projects/{id}`` is refused.
+    Ids are opaque. Only ids that would lead to a path other than ``/projects/{id}`` are refused.
     """
     if not isinstance(project_id, str):
         raise InvalidArgumentError(f"A project id must be a string such as 'prmximcci', not {type_name(project_id)}.")
@@ -50,7 +51,7 @@ def check_tag_name(name: object) -> str:
     if not isinstance(name, str):
         raise InvalidArgumentError(f"A tag name must be a string, not {type_name(name)}.")
     if not name.strip():
-        raise InvalidArgumentError(f"The tag name {name!r} is blank. Remove it from the list, or write the name.")
+        raise InvalidArgumentError(f"The tag name {quoted(name)} is blank. Remove it from the list, or write the name.")
     return _check_unicode(name, "tag name")
 
 
@@ -73,7 +74,7 @@ def check_order(order: object) -> Order:
 
 
 def is_sendable(text: str) -> bool:
-    """Return whether the text can be percent-encoded: half of a surrogate pair, valid in JSON, cannot."""
+    """Return whether the text can be percent-encoded. An unpaired surrogate, which JSON allows, cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -91,5 +92,5 @@ def type_name(value: object) -> str:
 
 def _check_unicode(text: str, what: str) -> str:
     if not is_sendable(text):
-        raise InvalidArgumentError(f"The {what} {text!r} contains half of a surrogate pair and cannot be sent.")
+        raise InvalidArgumentError(f"The {what} {quoted(text)} contains half of a surrogate pair and cannot be sent.")
     return text

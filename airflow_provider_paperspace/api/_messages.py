@@ -1,7 +1,7 @@
-"""One request and one answer: what a flow and a client say to each other.
+"""The request that a flow yields, and the response that a client sends back.
 
-Owns how an answer is read: as the value that was asked for, or as the error that it stands for. Knows no sockets and
-never sees the API key. Which requests exist is up to the resources, ``projects`` and ``project_tags``.
+This module reads a response: as the value that was asked for, or as the error that it stands for. It knows no sockets
+and never sees the API key. The requests themselves are defined in ``projects`` and ``project_tags``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
+from airflow_provider_paperspace._quoting import quoted
 from airflow_provider_paperspace.api.errors import ApiError, PaperspaceError, UnexpectedResponseError
 
 T = TypeVar("T")
@@ -23,12 +24,13 @@ Method = Literal["GET", "POST", "DELETE"]
 class Request:
     """What a flow asks its client to send.
 
-    :param target: percent-encoded path and query below the base URL; sent to the letter.
+    :param target: percent-encoded path and query below the base URL; sent as it is.
     :param subject: what this is about, to start a message with: ``Project 'prmximcci'``.
     :param action: what is attempted, as a message says it: ``add tag 'gpu'``.
     :param attempt: 1 for the first; from 2 on the client waits before it sends, as the retry rules say.
     :param retry_after_s: the wait in seconds that the previous answer asked for, or None.
     :param previous_problem: why the previous attempt did not settle it.
+    :param advice_on_404: what to do about a 404, if it cannot mean that a project does not exist.
     """
 
     method: Method
@@ -39,6 +41,7 @@ class Request:
     attempt: int = 1
     retry_after_s: float | None = None
     previous_problem: str = ""
+    advice_on_404: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Response:
     :param complete: False when the answer was longer than the client reads.
     :param attempts: number of times the request was sent for this answer.
     :param max_attempts: maximum number of times the client sends one request.
-    :param at_s: the client's monotonic clock when the answer was there, in seconds.
+    :param at_s: the client's monotonic clock when the answer arrived, in seconds.
     :param retry_after_s: the wait in seconds that the service asks for, or None.
     """
 
@@ -97,7 +100,7 @@ def error_of(request: Request, response: Response) -> PaperspaceError:
     if response.status < 400:
         host = _host_of(response.headers.get("location", ""))
         problem = f"the service answered {response.status}"
-        problem += f", a redirect to {host!r}; refusing to send the API key there" if host else ", a redirect"
+        problem += f", a redirect to {quoted(host)}; refusing to send the API key there" if host else ", a redirect"
         error = unexpected(request, problem, advice="Check the base URL: it must be the API itself.")
         error.is_permanent = True
         return error
@@ -108,6 +111,7 @@ def error_of(request: Request, response: Response) -> PaperspaceError:
         subject=request.subject,
         action=request.action,
         attempts=response.attempts,
+        **({"advice": request.advice_on_404} if response.status == 404 and request.advice_on_404 else {}),
     )
 
 

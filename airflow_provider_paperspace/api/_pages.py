@@ -1,4 +1,4 @@
-"""Reading a list page by page, one page in memory at a time, and noticing when it leads nowhere."""
+"""Reads a list page by page, with one page in memory at a time, and detects a list that never ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from airflow_provider_paperspace._quoting import quoted
 from airflow_provider_paperspace.api._checks import is_sendable
 from airflow_provider_paperspace.api._messages import (
     Flow,
@@ -22,7 +23,7 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 T = TypeVar("T")
 
 MAX_EMPTY_PAGES: Final = 10
-"""A filter behind the paging may empty a page or two; more in a row mean that the list has no end."""
+"""The service may filter items out of a page or two; more empty pages in a row mean that the list never ends."""
 
 MAX_PAGES: Final = 10_000
 """1.2 million items at the full page size; no team has that many."""
@@ -48,7 +49,7 @@ class Pager(Generic[T]):
 
     :param request_page: returns the request for the page at a cursor, None for the first.
     :param parse_item: reads one item from its parsed JSON.
-    :param key: returns what tells an item from another.
+    :param key: returns the string that identifies an item.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Pager(Generic[T]):
     def next_page(self) -> Flow[list[T]]:
         """Read the next page and return its items; there may be none, and some may have come before.
 
-        :raises UnexpectedResponseError: the answer is malformed, or the pages lead nowhere or round in circles.
+        :raises UnexpectedResponseError: the answer is malformed, or the pages have no valid next page or repeat.
         """
         request = self._request_page(self._cursor)
         response = yield request
@@ -87,8 +88,8 @@ class Pager(Generic[T]):
     def next_new_items(self) -> Flow[list[T]]:
         """Read the next page and return its items, without those that came before.
 
-        The list is ordered by creation: when others add or remove items meanwhile, an item comes again close to where
-        it was. At least the last 600 keys are remembered for that, and memory stays flat.
+        If others add or remove items meanwhile, an item may appear again, close to where it was before. To detect this,
+        at least the last 600 keys are remembered, so memory use stays constant.
         """
         items = yield from self.next_page()
         new = {
@@ -108,11 +109,11 @@ class Pager(Generic[T]):
         elif not is_sendable(cursor):
             problem = "the service says that more pages follow but sent a cursor that is not valid Unicode"
         elif hash(cursor) in self._cursor_hashes:
-            problem = f"the service sent the cursor {cursor!r} a second time: the pages would repeat forever"
+            problem = f"the service sent the cursor {quoted(cursor)} a second time: the pages would repeat forever"
         elif self._empty_pages >= MAX_EMPTY_PAGES:
-            problem = f"the service sent {MAX_EMPTY_PAGES} empty pages in a row, the next at cursor {cursor!r}"
+            problem = f"the service sent {MAX_EMPTY_PAGES} empty pages in a row, the next at cursor {quoted(cursor)}"
         elif self._pages >= MAX_PAGES:
-            problem = f"the service sent {MAX_PAGES} pages and has more, the next at cursor {cursor!r}"
+            problem = f"the service sent {MAX_PAGES} pages and has more, the next at cursor {quoted(cursor)}"
         else:
             self._cursor_hashes.add(hash(cursor))
             return cursor

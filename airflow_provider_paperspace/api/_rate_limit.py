@@ -1,10 +1,10 @@
-"""How fast the requests of one client may start: without limit, until the service answers 429.
+"""How fast the requests of one client may start: there is no limit until the service answers 429.
 
 The service's limits are not published, so the requests of one client share what they learn. The first 429 pauses all
-of them for as long as the service asks. After that they start one at a time, a little slower than the rate that had
-worked. From there the rate grows by half a percent per second, and drops by a tenth at the next 429.
+of them for as long as the service asks. After that they start one at a time, a little slower than the rate that worked
+before. From there the rate grows by half a percent per second, and drops by a tenth at the next 429.
 
-Pure: every instant is passed in, in seconds of the client's monotonic clock.
+No I/O and no clock here: every instant is an argument, in seconds of the client's monotonic clock.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RateLimiter:
         self.rate_per_s: float | None = None
         """Maximum number of requests per second; None for no limit."""
         self.pauses = 0
-        """Number of pauses so far. A start that was reserved before the latest one is void."""
+        """Number of pauses so far. A start that was reserved before the latest pause is no longer valid."""
         self._next_start_s = float("-inf")
         self._paused_at_s = float("-inf")
         self._resume_s = float("-inf")
@@ -52,10 +52,10 @@ class RateLimiter:
             self._grown_at_s = now_s
 
     def record_429(self, now_s: float, *, sent_at_s: float, pause_s: float) -> None:
-        """Pause all requests, and slow down after that.
+        """Pause all requests, then continue more slowly.
 
-        :param sent_at_s: when the request that was answered with 429 started. Requests that were already under way
-            when the pause began only prolong it.
+        :param sent_at_s: when the request that was answered with 429 started. If it was already in flight when the
+            current pause began, it can only extend that pause.
         """
         resumed_s, is_longer = self._resume_s, now_s + pause_s > self._resume_s
         self._resume_s = max(self._resume_s, now_s + pause_s)

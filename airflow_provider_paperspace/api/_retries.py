@@ -1,4 +1,4 @@
-"""The retry rules: what is sent again, after how long, and when it ends.
+"""The retry rules: what is sent again, how long to wait before it, and when to give up.
 
 ====================================  ==============  ==================
 answer                                GET             POST, DELETE
@@ -10,8 +10,8 @@ answer                                GET             POST, DELETE
 3xx, other 4xx                        raise           raise
 ====================================  ==============  ==================
 
-*Retry* is done by a client, within one request. *Read first* is done by a flow: the write may have taken effect, so
-the flow reads the tags, and writes again only if they are not as asked and :func:`may_resend` agrees.
+*Retry*: the client sends the same request again. *Read first*: the write may have taken effect, so the flow reads the
+tags, and sends the write again only if they still differ and :func:`may_resend` allows it.
 
 The wait is the ``Retry-After`` that the service sends, up to 120 s, or else exponential backoff with full jitter:
 a random time between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. No attempt starts later
@@ -81,10 +81,10 @@ def backoff_s(failures: int, fraction: float) -> float:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return ``Retry-After`` as seconds from the answer on; None if it is absent or malformed.
+    """Return ``Retry-After`` as seconds after the answer; None if it is absent or malformed.
 
     :param headers: names in lower case.
-    :param now: for an HTTP date, if the answer has no readable ``Date`` of its own.
+    :param now: the current time, used for an HTTP date if the answer has no readable ``Date`` header.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():

@@ -1,8 +1,9 @@
-"""What both clients do around a socket: headers, limits on an answer, words for a lost one, and tenacity's retries."""
+"""What both clients share: headers, the size limit of an answer, errors when none arrives, and retry options."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from tenacity import RetryCallState, retry_if_result, stop_after_attempt, stop_before_delay
 
+from airflow_provider_paperspace._quoting import excerpt
 from airflow_provider_paperspace.api import _retries
 from airflow_provider_paperspace.api._messages import Request, Response
 from airflow_provider_paperspace.api.errors import (
@@ -47,14 +49,18 @@ def user_ca_bundle() -> str | None:
 
 
 def content_headers(request: Request) -> dict[str, str]:
-    """Return the headers that describe the body. With a charset, the server family would ignore the body."""
+    """Return the headers that describe the body. No charset: servers of this kind would ignore the body."""
     return {} if request.body is None else {"Content-Type": "application/json"}
 
 
 class Exchange:
-    """One attempt to send a request: it measures time, collects the answer and tells what became of it."""
+    """One attempt to send a request: it measures the time, collects the answer and returns the result.
 
-    def __init__(self, settings: ClientSettings, request: Request) -> None:
+    :param timeout_s: maximum seconds for this attempt, if fewer than the settings allow.
+    """
+
+    def __init__(self, settings: ClientSettings, request: Request, *, timeout_s: float = math.inf) -> None:
+        self.timeout_s = min(settings.timeout_s, timeout_s)
         self._settings = settings
         self._request = request
         self._body = bytearray()
@@ -75,19 +81,19 @@ class Exchange:
         if len(self._body) > MAX_ANSWER_BYTES:
             del self._body[MAX_ANSWER_BYTES:]
             self._complete = False
-        if time.monotonic() - self._started_s > self._settings.timeout_s:
+        if time.monotonic() - self._started_s > self.timeout_s:
             raise TimeoutError
         return self._complete
 
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
         """Return what was answered.
 
-        :param headers: a mapping whose look-ups ignore case.
+        :param headers: a case-insensitive mapping.
         """
         at_s = time.monotonic()
         if log.isEnabledFor(logging.DEBUG):
             request = self._request
-            log.debug("%s %s: %d after %.3f s", request.method, request.target, status, at_s - self._started_s)
+            log.debug("%s %s: %d after %.3f s", request.method, excerpt(request.target), status, at_s - self._started_s)
         body = bytes(self._body)
         if status >= 300:
             # An error answer is quoted in part: redact the key before anything is cut.
@@ -104,15 +110,24 @@ class Exchange:
             retry_after_s=retry_after_s,
         )
 
+    def out_of_time(self) -> TransportError:
+        """Return the error for a request that is not sent, because the client's time is used up."""
+        return StoppedError(
+            "the time for all requests together is used up",
+            subject=self._request.subject,
+            action=self._request.action,
+            at_s=self._started_s,
+        )
+
     def failure(self, error: Exception) -> TransportError:
         """Return the error that says why no answer arrived.
 
-        It must be raised outside the ``except`` block: the library's own error holds the request with all its headers,
-        and would travel along as the context.
+        It must be raised outside the ``except`` block: otherwise the library's own error, which contains the request
+        with all its headers, would be attached as its context.
         """
         at_s, request = time.monotonic(), self._request
-        problem = _problem(error, self._settings.timeout_s)
-        log.debug("%s %s: %s after %.3f s", request.method, request.target, problem, at_s - self._started_s)
+        problem = _problem(error, self.timeout_s)
+        log.debug("%s %s: %s after %.3f s", request.method, excerpt(request.target), problem, at_s - self._started_s)
         return TransportError(
             problem,
             subject=request.subject,
@@ -133,7 +148,7 @@ def pause_before(request: Request) -> float:
 
 
 def should_retry(request: Request, outcome: Response | TransportError) -> bool:
-    """Return whether the client itself sends a request again after this answer, or after none."""
+    """Return whether the client itself retries a request after this answer, or after no answer."""
     if isinstance(outcome, Response):
         return _retries.verdict(request.method, outcome.status) == "retry"
     return not isinstance(outcome, StoppedError) and _retries.verdict(request.method, None) == "retry"
@@ -148,10 +163,10 @@ def retry_options(
 ) -> dict[str, Any]:
     """Return the arguments for tenacity's ``Retrying`` and ``AsyncRetrying``, to send one request.
 
-    The function that they retry returns a Response, or a TransportError when no answer arrived. When the attempts are
-    used up, the last of these comes out, rather than tenacity's own error.
+    The function that they retry returns a Response, or a TransportError when no answer arrived. After the last attempt,
+    its result is returned; tenacity's own error is not raised.
 
-    :param on_429: is told the wait, in seconds, after a 429, to pause all requests of a client.
+    :param on_429: called after a 429 with the number of seconds for which all requests of the client must pause.
     """
 
     def wait(state: RetryCallState) -> float:
@@ -216,9 +231,9 @@ def _log_retry(request: Request, problem: str, failures: int, pause: float, retr
 def _problem(error: Exception, timeout_s: float) -> str:
     causes = _causes(error)
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    # urllib3 derives the error of a refused connection from that of one that timed out.
+    # In urllib3, the error for a refused connection is a subclass of the timeout error.
     if any("Timeout" in kind for kind in kinds) and "NewConnectionError" not in kinds:
-        return f"no answer within {timeout_s:g} s"
+        return f"no answer within {round(timeout_s, 2):g} s"
     system = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
     reason = f": {system.strerror}" if system is not None else ""
     if any("SSL" in kind or "Certificate" in kind for kind in kinds):
@@ -230,7 +245,7 @@ def _problem(error: Exception, timeout_s: float) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return the error and what lies below it: requests keeps its causes in args and in ``reason``."""
+    """Return the error and its causes, which requests keeps in ``args`` and ``reason``."""
     found: list[BaseException] = []
     queue: list[object] = [error]
     while queue:

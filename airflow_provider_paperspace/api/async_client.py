@@ -56,7 +56,7 @@ class AsyncPaperspaceClient:
     one rate limiter: a 429 to one of them pauses all of them.
 
     :param settings: the API key, and how to reach the service.
-    :param sleep: waits this many seconds between attempts.
+    :param sleep: called with the number of seconds to wait between attempts.
     :param clock: returns the seconds of a monotonic clock.
     :raises InvalidArgumentError: the environment sets a proxy or CA certificates that cannot be used.
     """
@@ -260,7 +260,7 @@ def _starting_with(
 
 
 def prepare(settings: ClientSettings) -> None:
-    """Read the CA certificates. In a thread, because that would block an event loop for tens of milliseconds."""
+    """Read the CA certificates. Call it in a thread: it would block an event loop for tens of milliseconds."""
     if urlsplit(settings.base_url).scheme == "https":
         _tls_context(user_ca_bundle())
 

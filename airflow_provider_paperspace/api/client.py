@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -42,15 +43,22 @@ class PaperspaceClient:
     Every method raises the errors of :mod:`airflow_provider_paperspace.api.errors`.
 
     :param settings: the API key, and how to reach the service.
-    :param sleep: waits this many seconds between attempts.
+    :param sleep: called with the number of seconds to wait between attempts.
+    :param budget_s: maximum seconds for all requests together; after that none is sent.
     :raises InvalidArgumentError: the environment names CA certificates that do not exist.
     """
 
-    def __init__(self, settings: ClientSettings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        budget_s: float = math.inf,
+    ) -> None:
         self.settings = settings
         self._sleep = sleep
         self._session = _new_session(settings)
-        self._timeout = urllib3.Timeout(total=settings.timeout_s)
+        self._ends_s = time.monotonic() + budget_s
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end: send each request that it yields, and return its result."""
@@ -152,19 +160,22 @@ class PaperspaceClient:
 
     def _send(self, request: Request) -> Response:
         if pause := pause_before(request):
-            self._sleep(pause)
-        retrying = Retrying(**retry_options(request, self.settings.max_attempts, self._sleep))
+            self._pause(pause)
+        retrying = Retrying(**retry_options(request, self.settings.max_attempts, self._pause))
         return settled(retrying(self._send_once, request), retrying.statistics["attempt_number"])
 
     def _send_once(self, request: Request) -> Response | TransportError:
-        exchange = Exchange(self.settings, request)
+        exchange = Exchange(self.settings, request, timeout_s=self._ends_s - time.monotonic())
+        if exchange.timeout_s <= 0:
+            return exchange.out_of_time()
         try:
             with self._session.request(
                 request.method,
                 exchange.url,
                 data=request.body,
                 headers=content_headers(request),
-                timeout=self._timeout,  # type: ignore[arg-type]  # requests takes urllib3's; its stubs do not know
+                # requests takes urllib3's, which its stubs do not know.
+                timeout=urllib3.Timeout(total=exchange.timeout_s),  # type: ignore[arg-type]
                 stream=True,
                 allow_redirects=False,
             ) as answer:
@@ -174,6 +185,9 @@ class PaperspaceClient:
                 return exchange.response(answer.status_code, answer.headers)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             return exchange.failure(error)
+
+    def _pause(self, seconds: float) -> None:
+        self._sleep(max(0.0, min(seconds, self._ends_s - time.monotonic())))
 
 
 class _KeyAuth(AuthBase):

@@ -8,7 +8,8 @@
     │   └── StoppedError            not sent: the client was stopped
     ├── UnexpectedResponseError     an answer that does not match the API's description
     ├── TagNotFoundError            required tags are missing (``names``)
-    ├── ProjectNameError            no project has this name, or several have (``project_ids``)
+    ├── ConcurrentWriteError        another writer changed the same tags meanwhile (``names``)
+    ├── ProjectNameError            no project has this name, or several do (``project_ids``)
     └── ApiError                    an error answer (``status, code, message, details``)
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
@@ -27,7 +28,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-_EXCERPT_CHARS: Final = 200
+from airflow_provider_paperspace._quoting import excerpt, printable, quoted, quoted_list
+
+_MAX_DETAILS_CHARS: Final = 2_000
+_MAX_DETAILS_NESTED: Final = 100
 
 MAX_RETRY_AFTER_S: Final = 120.0
 """A client waits at most this long for a ``Retry-After``."""
@@ -61,6 +65,8 @@ class PaperspaceError(Exception):
         """Name of the settings that were used: the Airflow connection id, or empty."""
         self.notes: list[str] = []
         """Sentences about what was done before the error, and what remains unknown."""
+        self.is_outcome_unknown = False
+        """Whether a write was sent, and the tags could not be read again to see if it took effect."""
 
     def __str__(self) -> str:
         head = f"{self.subject}: could not {self.action}: " if self.subject else ""
@@ -125,13 +131,23 @@ class TagNotFoundError(PaperspaceError):
     is_permanent = True
 
     def __init__(self, names: tuple[str, ...], **about: Any) -> None:
-        listed = ", ".join(map(repr, names))
-        super().__init__(f"not on the project: {listed}", **about)
+        super().__init__(f"not on the project: {quoted_list(names)}", **about)
+        self.names = names
+
+
+class ConcurrentWriteError(PaperspaceError):
+    """Another writer changed tags of an exclusive set while it was being written. A retry resolves this.
+
+    :param names: names of the tags that are in the way, or that are missing again.
+    """
+
+    def __init__(self, problem: str, names: tuple[str, ...], **about: Any) -> None:
+        super().__init__(problem, **about)
         self.names = names
 
 
 class ProjectNameError(PaperspaceError):
-    """No project has this name, or several have.
+    """No project has this name, or several do.
 
     :param project_ids: ids of the projects that have the name.
     """
@@ -146,10 +162,11 @@ class ProjectNameError(PaperspaceError):
 class ApiError(PaperspaceError):
     """An error answer.
 
-    :param status: the HTTP status. Decide by it.
+    :param status: the HTTP status. Use it, rather than ``code``, to tell errors apart.
     :param code: the service's error code, an open set; empty when the answer had none.
-    :param message: the service's own text, or the beginning of an answer that is not JSON.
-    :param details: the service's ``details``, or the ``issues`` of older servers.
+    :param message: the service's own text, or an answer that is not JSON. Like the code, it is escaped and cut.
+    :param details: the service's ``details``, or the ``issues`` of older servers; their beginning as text if they are
+        long.
     :param retry_after_s: the wait in seconds that the service asked for, or None.
     """
 
@@ -163,15 +180,15 @@ class ApiError(PaperspaceError):
         retry_after_s: float | None = None,
         **about: Any,
     ) -> None:
-        answer = " ".join(part for part in (str(status), code) if part)
-        problem = f"the service answered {answer}"
-        problem += f", {message!r}" if message else ""
-        problem += f", details {_excerpt(json.dumps(details, default=str))}" if details else ""
+        problem = f"the service answered {status}"
+        problem += f" {printable(code)}" if code else ""
+        problem += f", {quoted(message)}" if message else ""
+        problem += f", details {excerpt(json.dumps(details, default=str))}" if details else ""
         super().__init__(problem, **{"advice": _advice_on(status), **about})
         self.status = status
-        self.code = code
-        self.message = message
-        self.details = details
+        self.code = printable(code)
+        self.message = printable(message)
+        self.details = _shortened(details)
         self.retry_after_s = retry_after_s
         self.is_permanent = status in _PERMANENT_STATUSES
 
@@ -202,7 +219,7 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409, and a second read showed that the state is still not as asked."""
+    """409, and a second read showed that the tags still differ from what was asked."""
 
 
 class RateLimitError(ApiError):
@@ -254,14 +271,17 @@ def _parse_error_body(body: bytes) -> tuple[str, str, object]:
         value = None
     if not isinstance(value, dict):
         # Edge servers answer with HTML; the beginning is enough for a person.
-        return "", _excerpt(" ".join(text.split())), None
+        return "", excerpt(" ".join(text.split())), None
     code, message = value.get("code"), value.get("message")
     details = value.get("details") or value.get("issues")
     return code if isinstance(code, str) else "", message if isinstance(message, str) else "", details
 
 
-def _excerpt(text: str) -> str:
-    return text if len(text) <= _EXCERPT_CHARS else f"{text[:_EXCERPT_CHARS]}…"
+def _shortened(details: object) -> object:
+    """Return the details, or their beginning as text if they are long, or nested too deeply to be walked."""
+    text = json.dumps(details, default=str)
+    is_small = len(text) <= _MAX_DETAILS_CHARS and text.count("[") + text.count("{") <= _MAX_DETAILS_NESTED
+    return details if is_small else excerpt(text)
 
 
 def _redacted(value: Any, secret: str) -> Any:

@@ -1,7 +1,7 @@
 """Values that the API returns and works with. Plain data: no requests, no parsing.
 
-``Tag``, ``Project`` and ``Session`` come from the service. ``TagTarget`` is what a policy asks for, ``TagPlan`` the
-difference to what is there, ``TagChange`` what was written.
+``Tag``, ``Project`` and ``Session`` come from the service. ``TagTarget`` is what a policy asks for, ``TagPlan`` is how
+it differs from the current tags, and ``TagChange`` is what was written.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypedDict
 
+from airflow_provider_paperspace._quoting import quoted_list
+
 
 class TagJson(TypedDict):
-    """A tag as it crosses XCom, under the API's own keys."""
+    """A tag as passed through XCom, with the keys of the API."""
 
     id: int
     name: str
@@ -21,7 +23,7 @@ class TagJson(TypedDict):
 
 
 class ProjectJson(TypedDict):
-    """A project as it crosses XCom, under the API's own keys."""
+    """A project as passed through XCom, with the keys of the API."""
 
     id: str
     name: str
@@ -33,8 +35,8 @@ class ProjectJson(TypedDict):
 class Tag:
     """A label on a project.
 
-    :param id: the tag's number. Most likely the team's: the same name on two projects has the same id.
-    :param dt_created: RFC 3339 text as the service sent it. It may be older than the tag's link to the project.
+    :param id: the tag's number. Most likely one per team: the same name on two projects has the same id.
+    :param dt_created: RFC 3339 text as the service sent it. It may be earlier than when this project got the tag.
     """
 
     id: int
@@ -47,11 +49,11 @@ class Tag:
         try:
             instant = datetime.fromisoformat(self.dt_created)
             return None if instant.tzinfo is None else instant.astimezone(UTC)
-        except (ValueError, OverflowError):  # UTC cannot express the first and last hours of the calendar
+        except (ValueError, OverflowError):  # the first and last hours of the calendar overflow in UTC
             return None
 
     def as_json(self) -> TagJson:
-        """Return the tag as plain JSON, under the API's own keys."""
+        """Return the tag as plain JSON, with the keys of the API."""
         return {"id": self.id, "name": self.name, "dtCreated": self.dt_created}
 
 
@@ -69,7 +71,7 @@ class Project:
     repo_url: str | None = None
 
     def as_json(self) -> ProjectJson:
-        """Return the project as plain JSON, under the API's own keys."""
+        """Return the project as plain JSON, with the keys of the API."""
         return {"id": self.id, "name": self.name, "dtCreated": self.dt_created, "repoUrl": self.repo_url}
 
 
@@ -85,10 +87,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class TagTarget:
-    """Which tag names a project must have, and which it must not have. All other tags are left alone."""
+    """Which tag names a project must have, and which it must not have. All other tags are left alone.
+
+    :param is_exclusive: whether ``present`` must be the only tags of their kind, so that a tag which another writer
+        adds at the same time is an error.
+    """
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    is_exclusive: bool = False
 
     def plan(self, project_id: str, tags: Mapping[str, Tag]) -> TagPlan:
         """Return the difference between a project's tags, by name, and this target."""
@@ -99,6 +106,7 @@ class TagTarget:
             remove=tuple(name for name in self.absent if name in tags),
             unchanged=tuple(name for name in self.present if name in tags),
             absent=tuple(name for name in self.absent if name not in tags),
+            is_exclusive=self.is_exclusive,
         )
 
 
@@ -111,6 +119,7 @@ class TagPlan:
     :param remove: names to remove, after the additions.
     :param unchanged: names that must be present and are.
     :param absent: names that must be absent and are.
+    :param is_exclusive: whether the tags are read again after writing, to detect other writers.
     """
 
     project_id: str
@@ -119,6 +128,7 @@ class TagPlan:
     remove: tuple[str, ...]
     unchanged: tuple[str, ...]
     absent: tuple[str, ...]
+    is_exclusive: bool = False
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -130,15 +140,16 @@ class TagPlan:
 class TagChange:
     """The record of what was written to the tags of one project.
 
-    It belongs to the caller and grows with each answered write. However the work ends, by an error, a timeout or a
-    signal, it tells what was done up to then.
+    The caller owns it, and each confirmed write is added to it. However the work ends, by an error, a timeout or a
+    signal, it shows what was done until then.
 
     :param before: the names that the project had when it was first read; None before that.
-    :param after: the names that it has now, as far as was seen; None before it was read.
+    :param after: the names that the project had after the last read or write; None before the first read.
     :param added: tags that were added.
     :param removed: tags that were removed.
     :param unchanged: tags that had to be present and were.
     :param absent: names that had to be absent and were.
+    :param unsettled: names whose write was sent but not confirmed: whether it took effect is unknown.
     """
 
     project_id: str
@@ -148,6 +159,7 @@ class TagChange:
     removed: list[Tag] = field(default_factory=list)
     unchanged: list[Tag] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether anything was written."""
@@ -161,18 +173,14 @@ class TagChange:
     def __str__(self) -> str:
         """Return the change as one line: ``added 'nightly'; 'gpu' was already there``."""
         parts = [
-            f"added {_quoted(tag.name for tag in self.added)}" if self.added else "",
-            f"removed {_quoted(tag.name for tag in self.removed)}" if self.removed else "",
-            f"{_quoted(tag.name for tag in self.unchanged)} {_was(self.unchanged)} already there"
+            f"added {quoted_list(tag.name for tag in self.added)}" if self.added else "",
+            f"removed {quoted_list(tag.name for tag in self.removed)}" if self.removed else "",
+            f"{quoted_list(tag.name for tag in self.unchanged)} {_was(self.unchanged)} already there"
             if self.unchanged
             else "",
-            f"{_quoted(self.absent)} {_was(self.absent)} not there" if self.absent else "",
+            f"{quoted_list(self.absent)} {_was(self.absent)} not there" if self.absent else "",
         ]
         return "; ".join(filter(None, parts)) or "no tags to change"
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))
 
 
 def _was(items: Sized) -> str:

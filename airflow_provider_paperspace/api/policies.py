@@ -1,4 +1,4 @@
-"""What a project's tags should become: pure functions of the tags that are there.
+"""What a project's tags should become: pure functions of its current tags.
 
 A policy takes a project's tags and returns a :class:`~.models.TagTarget`: the names that must be present and those
 that must be absent. Everything else on the project is left alone. Only the difference is ever written, never a whole
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
+from airflow_provider_paperspace._quoting import quoted_list
 from airflow_provider_paperspace.api._checks import check_tag_names, type_name
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, TagNotFoundError
 from airflow_provider_paperspace.api.models import Tag, TagTarget
@@ -52,12 +53,15 @@ def changing(*, add: str | Iterable[str] = (), remove: str | Iterable[str] = ())
     target = TagTarget(present=check_tag_names(add), absent=check_tag_names(remove))
     both = sorted(set(target.present) & set(target.absent))
     if both:
-        raise InvalidArgumentError(f"add and remove both contain {', '.join(map(repr, both))}. Keep it in one of them.")
+        raise InvalidArgumentError(f"add and remove both contain {quoted_list(both)}. Keep it in one of them.")
     return lambda tags: target
 
 
 def setting(names: str | Iterable[str], *, within: str | None = None) -> Policy:
     """Return the policy that wants exactly these names among the tags that start with ``within``.
+
+    It is exclusive: after writing, the tags are read once more, and a tag that another writer added meanwhile is an
+    error.
 
     :param within: a prefix such as ``stage:``. None manages all tags of the project.
     :raises InvalidArgumentError: a name cannot be sent or does not start with ``within``, or ``within`` is empty.
@@ -67,13 +71,13 @@ def setting(names: str | Iterable[str], *, within: str | None = None) -> Policy:
     outside = [name for name in present if not name.startswith(prefix)]
     if outside:
         raise InvalidArgumentError(
-            f"{', '.join(map(repr, outside))} {'do' if len(outside) > 1 else 'does'} not start with {prefix!r}. "
+            f"{quoted_list(outside)} {'do' if len(outside) > 1 else 'does'} not start with {prefix!r}. "
             "Write the whole tag name: a tag outside the prefix would never be removed by a later set."
         )
 
     def policy(tags: Mapping[str, Tag]) -> TagTarget:
         absent = tuple(name for name in tags if name.startswith(prefix) and name not in present)
-        return TagTarget(present, absent)
+        return TagTarget(present, absent, is_exclusive=True)
 
     return policy
 

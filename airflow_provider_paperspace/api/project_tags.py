@@ -1,8 +1,8 @@
 """A project's tags: their requests, what their answers contain, and the flows that list, plan and write them.
 
-What a second add or remove of a tag answers is not published. So a write *converges*: read once, write only what
-differs, and after an answer that leaves the outcome open, read again and decide from the state. Adding ends with the
-tag there, removing with it gone, and doing either twice is the same as once.
+The API does not document the answer to adding a tag twice, or removing it twice. So a write *converges*: read once,
+write only what differs, and if the answer leaves the outcome open, read again and decide from the state. Adding ends
+with the tag there, removing with it gone, and doing either twice is the same as doing it once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from airflow_provider_paperspace._quoting import quoted, quoted_list
 from airflow_provider_paperspace.api import _retries
 from airflow_provider_paperspace.api._checks import check_order, check_page_size, check_project_id
 from airflow_provider_paperspace.api._messages import (
@@ -27,6 +28,7 @@ from airflow_provider_paperspace.api._messages import (
 )
 from airflow_provider_paperspace.api._pages import Pager, page_query
 from airflow_provider_paperspace.api.errors import (
+    ConcurrentWriteError,
     PaperspaceError,
     StoppedError,
     TagNotFoundError,
@@ -41,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 def page_project_tags(project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Pager[Tag]:
-    """Return the pager over a project's tags.
+    """Return a pager for a project's tags.
 
     :raises InvalidArgumentError: an argument cannot be sent.
     """
@@ -71,7 +73,7 @@ def plan_project_tags(project_id: str, policy: Policy) -> Flow[TagPlan]:
 
 
 def converge_project_tags(project_id: str, policy: Policy, change: TagChange | None = None) -> Flow[TagChange]:
-    """Carry out the plan of a policy: first add what is missing, then remove what is too much.
+    """Carry out the plan of a policy: first add what is missing, then remove what should not be there.
 
     In this order an interrupted change leaves the project with both tags rather than with none.
 
@@ -88,7 +90,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
             if name in tags:
                 change.unchanged.append(tags[name])
                 continue
-            written = yield from _write(_add_request(project_id, name), project_id, name)
+            written = yield from _settling(change, name, _write(_add_request(project_id, name), project_id, name))
             tags = tags if written.tags is None else written.tags
             tags[name] = written.tag or tags[name]
             (change.added if written.is_ours else change.unchanged).append(tags[name])
@@ -98,7 +100,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
                 change.absent.append(name)
                 continue
             tag = tags[name]
-            written = yield from _write(_remove_request(project_id, name), project_id, name)
+            written = yield from _settling(change, name, _write(_remove_request(project_id, name), project_id, name))
             tags = tags if written.tags is None else written.tags
             tags.pop(name, None)
             if written.is_ours:
@@ -106,23 +108,58 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
             else:
                 change.absent.append(name)
             change.after = tuple(tags)
+        if plan.is_exclusive and (plan.add or plan.remove):
+            yield from _check_exclusive(change, policy)
     except PaperspaceError as error:
         error.notes += [
-            f"Already {verb}: {', '.join(repr(tag.name) for tag in done)}."
+            f"Already {verb}: {quoted_list(tag.name for tag in done)}."
             for verb, done in (("added", change.added), ("removed", change.removed))
             if done
         ]
         raise
-    log.log(logging.INFO if change else logging.DEBUG, "Project %r: %s", project_id, change)
+    log.log(logging.INFO if change else logging.DEBUG, "Project %s: %s", quoted(project_id), change)
     return change
+
+
+def _settling(change: TagChange, name: str, write: Flow[_Written]) -> Flow[_Written]:
+    """Run a write, listed as unsettled until its outcome is known."""
+    change.unsettled.append(name)
+    try:
+        written = yield from write
+    except PaperspaceError as error:
+        if not error.is_outcome_unknown:
+            change.unsettled.remove(name)
+        raise
+    change.unsettled.remove(name)
+    return written
+
+
+def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
+    """Read the tags once more, and raise if another writer changed them meanwhile. Nothing is removed blindly.
+
+    Of two concurrent sets, the one whose last read comes later sees what the other wrote.
+    """
+    plan = yield from plan_project_tags(change.project_id, policy)
+    change.after = tuple(plan.tags)
+    if not (plan.add or plan.remove):
+        return
+    found = [f"added {quoted_list(plan.remove)}"] if plan.remove else []
+    found += [f"removed {quoted_list(plan.add)}"] if plan.add else []
+    raise ConcurrentWriteError(
+        f"another writer {' and '.join(found)} meanwhile",
+        (*plan.remove, *plan.add),
+        subject=_subject(change.project_id),
+        action="set its tags",
+        advice="Try again; if it happens often, let one task at a time set these tags (a pool with one slot).",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """How a write ended well.
+    """The result of a write after which the tag is as asked.
 
-    :param is_ours: whether this write did it, as far as can be known: it was answered with success, or an answer that
-        may have been one was lost.
+    :param is_ours: whether this write made the change, as far as can be known: it was answered with success, or its
+        answer was lost and may have been a success.
     :param tag: the tag in the answer, if there was one to read.
     :param tags: the project's tags by name, if they had to be read again.
     """
@@ -180,7 +217,7 @@ def _write(request: Request, project_id: str, name: str) -> Flow[_Written]:
 def _write_once(request: Request, name: str) -> Flow[Tag | _Unsettled]:
     """Send a write once.
 
-    :raises PaperspaceError: it was refused beyond doubt.
+    :raises PaperspaceError: the service certainly refused it.
     """
     try:
         response = yield request
@@ -201,7 +238,7 @@ def _write_once(request: Request, name: str) -> Flow[Tag | _Unsettled]:
             return unsettled(error, may_resend=True)
         if tag.name == name:
             return tag
-        return unsettled(unexpected(request, f"the service answered with the tag {tag.name!r}"), may_resend=False)
+        return unsettled(unexpected(request, f"the service answered with the tag {quoted(tag.name)}"), may_resend=False)
     if verdict == "read first":
         return unsettled(error_of(request, response), may_resend=_retries.may_resend(response.status))
     raise error_of(request, response)
@@ -212,6 +249,7 @@ def _noting_unknown_outcome(request: Request) -> Iterator[None]:
     try:
         yield
     except PaperspaceError as error:
+        error.is_outcome_unknown = True
         error.notes.append(f"Unknown whether the attempt to {request.action} took effect.")
         raise
 
@@ -219,7 +257,7 @@ def _noting_unknown_outcome(request: Request) -> Iterator[None]:
 def _note_similar_names(error: PaperspaceError, name: str, tags: Iterable[str]) -> None:
     similar = [other for other in tags if other.strip().casefold() == name.strip().casefold() and other != name]
     if similar:
-        error.notes.append(f"The project has {', '.join(map(repr, similar))}, which the service may treat as the same.")
+        error.notes.append(f"The project has {quoted_list(similar)}, which the service may treat as the same.")
 
 
 def _read_tags(project_id: str, *, order: Order = "desc") -> Flow[dict[str, Tag]]:
@@ -235,13 +273,13 @@ def _read_tags(project_id: str, *, order: Order = "desc") -> Flow[dict[str, Tag]
 def _add_request(project_id: str, name: str) -> Request:
     """``POST /projects/{id}/tags``: one tag per call; there is no bulk form."""
     body = json.dumps({"name": name}).encode("ascii")
-    return Request("POST", _tags_path(project_id), _subject(project_id), f"add tag {name!r}", body)
+    return Request("POST", _tags_path(project_id), _subject(project_id), f"add tag {quoted(name)}", body)
 
 
 def _remove_request(project_id: str, name: str) -> Request:
     """``DELETE /projects/{id}/tags?name=``: the name travels in the query, never in a body."""
     target = f"{_tags_path(project_id)}?name={encoded(name)}"
-    return Request("DELETE", target, _subject(project_id), f"remove tag {name!r}")
+    return Request("DELETE", target, _subject(project_id), f"remove tag {quoted(name)}")
 
 
 def _tags_path(project_id: str) -> str:
@@ -249,7 +287,7 @@ def _tags_path(project_id: str) -> str:
 
 
 def _subject(project_id: str) -> str:
-    return f"Project {project_id!r}"
+    return f"Project {quoted(project_id)}"
 
 
 def _parse_tag(value: object) -> Tag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_provider_paperspace._quoting import quoted, quoted_list
 from airflow_provider_paperspace.api._checks import (
     check_order,
     check_page_size,
@@ -22,32 +23,40 @@ from airflow_provider_paperspace.api.errors import ProjectNameError
 from airflow_provider_paperspace.api.models import Project, Session
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 
+_ADVICE_ON_404 = "There is no Paperspace API at this address: check the base URL (Host in the Airflow connection)."
+
 
 def get_project(project_id: str) -> Flow[Project]:
     """Read one project."""
     path = f"/projects/{encoded(check_project_id(project_id))}"
-    request = Request("GET", path, f"Project {project_id!r}", "read it")
+    request = Request("GET", path, f"Project {quoted(project_id)}", "read it")
     response = yield request
     return parse_answer(request, response, lambda body: _parse_project(load_json(body)))
 
 
 def page_projects(*, order: Order = "desc", page_size: int = MAX_PAGE_SIZE) -> Pager[Project]:
-    """Return the pager over the team's projects, deleted ones included.
+    """Return a pager for the team's projects, including deleted ones.
 
     :raises InvalidArgumentError: an argument cannot be sent.
     """
     order, page_size = check_order(order), check_page_size(page_size)
     return Pager(
-        lambda after: Request("GET", f"/projects?{page_query(after, order, page_size)}", "Projects", "list them"),
+        lambda after: Request(
+            "GET",
+            f"/projects?{page_query(after, order, page_size)}",
+            "Projects",
+            "list them",
+            advice_on_404=_ADVICE_ON_404,
+        ),
         _parse_project,
         lambda project: project.id,
     )
 
 
 def resolve_project_id(name: str) -> Flow[str]:
-    """Find the one project with exactly this name, over all pages; deleted projects do not count.
+    """Find the one project with exactly this name, across all pages; deleted projects are ignored.
 
-    :raises ProjectNameError: no project has the name, or several have.
+    :raises ProjectNameError: no project has the name, or several do.
     """
     name = check_project_name(name)
     pager = page_projects()
@@ -71,20 +80,20 @@ def get_session() -> Flow[Session | None]:
 
     ``GET /auth/session`` answers 200 whatever the key; the body is ``null`` when the key is not accepted.
     """
-    request = Request("GET", "/auth/session", "Session", "read it")
+    request = Request("GET", "/auth/session", "Session", "read it", advice_on_404=_ADVICE_ON_404)
     response = yield request
     return parse_answer(request, response, _parse_session)
 
 
 def _name_error(name: str, ids: tuple[str, ...], similar: list[str]) -> ProjectNameError:
     if ids:
-        problem = f"{len(ids)} projects have this name: {', '.join(map(repr, ids))}"
+        problem = f"{len(ids)} projects have this name: {quoted_list(ids)}"
         advice = "Use project_id with the id of the right one."
     else:
         problem = "no project has this name"
-        problem += f"; similar: {', '.join(map(repr, similar))}" if similar else ""
+        problem += f"; similar: {quoted_list(similar)}" if similar else ""
         advice = "Check the spelling (case and blanks count), and that the key belongs to the project's team."
-    return ProjectNameError(problem, ids, subject=f"Project named {name!r}", action="find it", advice=advice)
+    return ProjectNameError(problem, ids, subject=f"Project named {quoted(name)}", action="find it", advice=advice)
 
 
 def _parse_project(value: object) -> Project:

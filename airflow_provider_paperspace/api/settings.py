@@ -1,6 +1,6 @@
-"""How to reach the service and how patiently: checked once, before any request.
+"""The settings of a client: API key, base URL, timeout and attempts, checked once before any request.
 
-Owns every rule about where the API key may be sent. Does no I/O.
+Every rule about where the API key may be sent is here. No I/O.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ClientSettings:
     :param api_key: a Paperspace API key. It is sent in the Authorization header to the base URL's host only, and
         appears in no repr.
     :param base_url: address of the API. Without a path, ``/v1`` is added. ``http://`` is for loopback hosts only.
-    :param timeout_s: maximum seconds for one attempt, from the connect to the last byte. The blocking client starts
-        counting anew while a server sends the head of its answer byte by byte; the asynchronous one does not.
+    :param timeout_s: maximum seconds for one attempt, from connecting to the last byte. In the blocking client, a
+        server that sends its response headers byte by byte restarts the timeout with each byte.
     :param max_attempts: maximum number of times one request is sent.
     :param name: what messages call these settings; the hook sets it to the connection id.
     :raises InvalidArgumentError: one of them cannot be used. The message never quotes the key.

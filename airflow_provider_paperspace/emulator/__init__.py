@@ -1,5 +1,4 @@
-"""A local Paperspace: stateful, on loopback, for trying and testing without an account.
+"""A local server that behaves like Paperspace, to try out and test DAGs without an account.
 
-It shares nothing with the client but :mod:`airflow_provider_paperspace.api.protocol`, and the provider never
-imports it.
+It shares only :mod:`airflow_provider_paperspace.protocol` with the client, and the provider never imports it.
 """

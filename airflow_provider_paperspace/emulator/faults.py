@@ -1,4 +1,4 @@
-"""Faults: what can go wrong on the way, for chosen requests."""
+"""Faults: what can go wrong with a request, on demand."""
 
 from __future__ import annotations
 

@@ -78,12 +78,17 @@ class LocalPaperspaceServer:
 
     def connection_uri(self) -> str:
         """Return a value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT``, as a URI."""
-        return f"paperspace://:{quote(self.api_key, safe='')}@{quote(self.url, safe='')}"
+        team = quote(self._team, safe="")
+        return f"paperspace://:{quote(self.api_key, safe='')}@{quote(self.url, safe='')}?team={team}"
 
     def connection_json(self, **extra: Any) -> str:
         """Return a value for ``AIRFLOW_CONN_PAPERSPACE_DEFAULT``, as JSON, with extras such as ``max_attempts``."""
         connection = {"conn_type": "paperspace", "host": self.url, "password": self.api_key}
-        return json.dumps({**connection, **({"extra": extra} if extra else {})})
+        return json.dumps({**connection, "extra": {"team": self._team, **extra}})
+
+    @property
+    def _team(self) -> str:
+        return str(self.paperspace.team.get("namespace", ""))
 
     def reset(
         self,
@@ -213,7 +218,7 @@ class _Breakable:
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's delay off, 40 ms an answer, only where the protocol is named.
+    # asyncio turns off Nagle's algorithm, which costs 40 ms per answer, only if the protocol is named here.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -108,7 +108,7 @@ class Paperspace:
     :param seed: the initial state, in the form of :data:`DEFAULT_SEED`.
     :param switches: how it behaves where the real service's behaviour is unknown.
     :param now: returns the instant for ``dtCreated``.
-    :raises ValueError: the seed has another form. The message says where.
+    :raises ValueError: the seed is malformed. The message says where.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Switches for what the vendor does not publish.
+"""Switches for behaviour that the vendor does not document.
 
-Each default is a choice, not a fact: the provider works whichever way the real service answers, and the switches show
-that.
+Each default is an assumption. The provider works whichever way the real service behaves, and the tests prove it with
+these switches.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Switches:
     """Whether a name has one id and date in the whole team, or new ones each time it is added to a project."""
 
     def with_values(self, values: Mapping[str, str]) -> Switches:
-        """Return these switches with some changed, from names and values in their command-line form.
+        """Return a copy with some switches changed, from names and values in their command-line form.
 
         :raises ValueError: unknown switch or value. The message lists the known ones.
         """

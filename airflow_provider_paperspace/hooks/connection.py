@@ -14,20 +14,22 @@ from airflow_provider_paperspace.protocol import BASE_URL, CONSOLE_URL
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Connection
 
-EXTRAS: Final = ("timeout", "max_attempts", "console_url")
+EXTRAS: Final = ("timeout", "max_attempts", "team", "console_url")
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """What a connection says.
+    """The settings in a connection.
 
-    :param client: what the clients need.
+    :param client: the settings for the clients.
+    :param team: the team's namespace in console URLs; empty if not set, in which case there are no links.
     :param console_url: address of the Paperspace console, without a trailing slash.
     :param sources: for each setting's name, the field that it was read from, or ``default``.
     :param unknown_extras: keys of Extra that the provider does not use.
     """
 
     client: ClientSettings
+    team: str
     console_url: str
     sources: Mapping[str, str]
     unknown_extras: tuple[str, ...]
@@ -37,8 +39,8 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     """Return the settings in a connection.
 
     :param extra: its Extra, parsed; a separate argument because reading it may need an event loop.
-    :raises InvalidArgumentError: a setting is missing or cannot be used. The message names connection and field, and
-        never contains the key.
+    :raises InvalidArgumentError: a setting is missing or cannot be used. The message names the connection and the
+        field, and never contains the key.
     """
     subject = f"Connection {connection.conn_id!r}"
     if not (connection.password or "").strip():
@@ -50,7 +52,7 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     base_url = _base_url(connection)
     fields = _ExtraFields(extra, subject)
     timeout, max_attempts = fields.number("timeout"), fields.whole_number("max_attempts")
-    console_url = fields.text("console_url")
+    console_url, team = fields.text("console_url"), fields.text("team")
     try:
         client = ClientSettings(
             api_key=connection.password or "",
@@ -63,12 +65,14 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
         raise InvalidArgumentError(f"{subject}: {error}") from None
     return ConnectionSettings(
         client=client,
+        team=_check_team(team or "", subject),
         console_url=_check_console_url(console_url or CONSOLE_URL, subject),
         sources={
             "API key": "Password",
             "base URL": "Host" if base_url else "default",
             "timeout": _source(timeout, "timeout"),
             "max attempts": _source(max_attempts, "max_attempts"),
+            "team": _source(team, "team"),
             "console URL": _source(console_url, "console_url"),
         },
         unknown_extras=tuple(sorted(set(map(str, extra)) - set(EXTRAS))),
@@ -77,7 +81,7 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
 
 @dataclass(frozen=True, slots=True)
 class _ExtraFields:
-    """Reads values that may come from a form, a URI or JSON: a number may be text, and an empty text is none.
+    """Reads values that may come from a form, a URI or JSON: a number may be a string, an empty string is not set.
 
     No message quotes a value: it may be the key, in the wrong field.
     """
@@ -90,7 +94,7 @@ class _ExtraFields:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a URL.")
+            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be text.")
         return value
 
     def number(self, name: str) -> float | None:
@@ -122,7 +126,7 @@ def _parse_number(value: object) -> float | None:
 
 
 def _base_url(connection: Connection) -> str:
-    """Return the base URL: whole in Host, or put together from the fields into which a URI splits it."""
+    """Return the base URL, taken from Host or assembled from the fields into which Airflow splits a URI."""
     host = (connection.host or "").strip()
     if not host:
         return ""
@@ -141,6 +145,14 @@ def _has_port(url: str) -> bool:
         return urlsplit(url).port is not None
     except ValueError:
         return True  # malformed; refused later
+
+
+def _check_team(team: str, subject: str) -> str:
+    if any(not character.isprintable() or character.isspace() or character in "/?#" for character in team.strip()):
+        raise InvalidArgumentError(
+            f"{subject}: Extra 'team' must be the team's namespace, such as 'acme' in console.paperspace.com/acme."
+        )
+    return team.strip()
 
 
 def _check_console_url(url: str, subject: str) -> str:

@@ -6,6 +6,7 @@ Importing this module loads no HTTP library, so operators and sensors may import
 from __future__ import annotations
 
 import asyncio
+import logging
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from airflow_provider_paperspace._compat import (
     get_async_extra_dejson,
     mask_secret,
 )
-from airflow_provider_paperspace.api.errors import InvalidArgumentError, PaperspaceError
+from airflow_provider_paperspace._quoting import printable, quoted
+from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError, PaperspaceError
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 from airflow_provider_paperspace.provider_info import get_provider_info
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.api.client import PaperspaceClient
     from airflow_provider_paperspace.api.models import Project, Session, Tag, TagChange
     from airflow_provider_paperspace.api.policies import Policy
+    from airflow_provider_paperspace.api.settings import ClientSettings
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -69,7 +74,7 @@ class PaperspaceHook(BaseHook):
         if self._settings is None:
             connection = self.get_connection(self.paperspace_conn_id)
             self._settings = read_connection(connection, connection.extra_dejson)
-            _mask_stripped_key(self._settings, connection.password)
+            _mask_stripped_key(self._settings.client, connection.password)
         return self._settings
 
     def get_conn(self) -> PaperspaceClient:
@@ -84,18 +89,24 @@ class PaperspaceHook(BaseHook):
             weakref.finalize(self, self._client.close)
         return self._client
 
-    async def get_async_conn(self, *, max_attempts: int | None = None) -> AsyncPaperspaceClient:
+    async def get_async_conn(
+        self, *, max_attempts: int | None = None, timeout_s: float | None = None
+    ) -> AsyncPaperspaceClient:
         """Return a new client for the running event loop. The caller closes it, best with ``async with``.
 
         :param max_attempts: maximum number of times it sends a request, if lower than the connection's.
+        :param timeout_s: maximum seconds for one attempt, if lower than the connection's.
         :raises InvalidArgumentError: a setting of the connection is missing or cannot be used.
         """
         connection = await get_async_connection(self.paperspace_conn_id, hook=self)
-        settings = read_connection(connection, await get_async_extra_dejson(connection))
-        attempts = min(settings.client.max_attempts, max_attempts or settings.client.max_attempts)
-        client_settings = replace(settings.client, max_attempts=attempts)
-        client_class = await asyncio.to_thread(_prepare_async_client, client_settings)
-        return client_class(client_settings)
+        settings = read_connection(connection, await get_async_extra_dejson(connection)).client
+        settings = replace(
+            settings,
+            max_attempts=min(settings.max_attempts, max_attempts or settings.max_attempts),
+            timeout_s=min(settings.timeout_s, timeout_s or settings.timeout_s),
+        )
+        client_class = await asyncio.to_thread(_prepare_async_client, settings, connection.password)
+        return client_class(settings)
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow of :mod:`airflow_provider_paperspace.api` to its end, and return its result."""
@@ -106,19 +117,25 @@ class PaperspaceHook(BaseHook):
         from airflow_provider_paperspace.api.client import PaperspaceClient
 
         try:
-            settings = self.settings.client
+            team, settings = self.settings.team, self.settings.client
             timeout_s = min(settings.timeout_s, TEST_TIMEOUT_S)
             attempts = min(settings.max_attempts, TEST_MAX_ATTEMPTS)
             with PaperspaceClient(replace(settings, timeout_s=timeout_s, max_attempts=attempts)) as client:
                 session = client.get_session()
-        except Exception as error:  # noqa: BLE001  # any error belongs on the page, not into a stack trace
+        except NotFoundError:
+            return False, f"no Paperspace API at {settings.base_url} (404); check the connection's Host"
+        except Exception as error:  # noqa: BLE001  # any error belongs on the page, not in a stack trace
             return False, str(error)
         if session is None:
             return False, (
                 f"Paperspace does not accept the API key of connection {settings.name!r}. Create a new one in the "
                 "Paperspace console (Team settings > API keys) and set it as the connection's password."
             )
-        return True, f"Connected to team {session.team_namespace!r} as {session.user_email}"
+        namespace = quoted(session.team_namespace)
+        message = f"Connected to team {namespace} as {printable(session.user_email)}"
+        if team != session.team_namespace:
+            message += f". For a button from each task to its project, set Team to {namespace}"
+        return True, message
 
     def iter_project_tags(
         self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE
@@ -157,7 +174,7 @@ class PaperspaceHook(BaseHook):
     def resolve_project_id(self, name: str) -> str:
         """Return the id of the one project with exactly this name; deleted projects do not count.
 
-        :raises ProjectNameError: no project has the name, or several have.
+        :raises ProjectNameError: no project has the name, or several do.
         """
         return self.get_conn().resolve_project_id(name)
 
@@ -202,17 +219,27 @@ class PaperspaceHook(BaseHook):
 def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]:
     """Open the hook for a ``with`` block of a task.
 
+    Our own errors are logged on a line of their own, and raised without their cause, which would only repeat them:
+    Airflow's log view truncates the first line of an exception and folds it away above the stack trace.
+
     :raises AirflowFailException: in the block, something failed permanently.
     """
+    failure: Exception
     try:
         with PaperspaceHook(paperspace_conn_id) as hook:
             yield hook
-    except (InvalidArgumentError, AirflowNotFoundException) as error:
-        raise AirflowFailException(f"Task {task_id!r}: {error}") from error
+        return
+    except AirflowNotFoundException as error:
+        failure = AirflowFailException(
+            f"Task {task_id!r}: Airflow has no connection {paperspace_conn_id!r} ({error}). Create it under Admin > "
+            f"Connections with type Paperspace, or set AIRFLOW_CONN_{paperspace_conn_id.upper()}."
+        )
+    except InvalidArgumentError as error:
+        failure = AirflowFailException(f"Task {task_id!r}: {error}")
     except PaperspaceError as error:
-        if error.is_permanent:
-            raise AirflowFailException(str(error)) from error
-        raise
+        failure = AirflowFailException(str(error)) if error.is_permanent else error
+    log.error("%s", failure)
+    raise failure from None
 
 
 def is_permanent(error: BaseException) -> bool:
@@ -222,18 +249,19 @@ def is_permanent(error: BaseException) -> bool:
     return isinstance(error, (AirflowFailException, AirflowNotFoundException))
 
 
-def _prepare_async_client(settings: Any) -> type[AsyncPaperspaceClient]:
+def _prepare_async_client(settings: ClientSettings, password: str | None) -> type[AsyncPaperspaceClient]:
     """Import the client and read the CA certificates: slow, so not in the event loop."""
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare
 
     prepare(settings)
+    _mask_stripped_key(settings, password)
     return AsyncPaperspaceClient
 
 
-def _mask_stripped_key(settings: ConnectionSettings, password: str | None) -> None:
-    """Mask the key without the blanks around it: Airflow masks the password as it stands."""
-    if settings.client.api_key != password:
-        mask_secret(settings.client.api_key)
+def _mask_stripped_key(settings: ClientSettings, password: str | None) -> None:
+    """Mask the key without surrounding whitespace: Airflow masks the password only as it was stored."""
+    if settings.api_key != password:
+        mask_secret(settings.api_key)
 
 
 def _connection_type() -> dict[str, Any]:

@@ -1,37 +1,41 @@
 """The button that leads from a task to its project in the Paperspace console.
 
-The address needs the team's namespace, which the worker asks for while the task runs and stores, with the rest, as an
-XCom. Airflow 3 shows that XCom; Airflow 2 has its webserver call :meth:`PaperspaceProjectLink.get_link`, which reads
-it. Neither calls the API.
+The address is built from the connection's field *Team*, without a request. Airflow 3 calls
+:meth:`PaperspaceProjectLink.get_link` in the worker when a task ends, and stores the result; Airflow 2 calls it in its
+webserver, where the address is read from an XCom.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_provider_paperspace._compat import BaseOperatorLink, XCom
+from airflow_provider_paperspace._compat import IS_AIRFLOW_2, BaseOperatorLink, XCom
 
 if TYPE_CHECKING:
-    from airflow_provider_paperspace._compat import BaseOperator, TaskInstanceKey
-    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+    from airflow_provider_paperspace._compat import BaseOperator, Context, TaskInstanceKey
+    from airflow_provider_paperspace.hooks.connection import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
-LINK_TIMEOUT_S: Final = 5.0
+_ATTRIBUTE = "paperspace_console_url"
 
 
 class PaperspaceProjectLink(BaseOperatorLink):
-    """A button to the project's page in the console, or to the team's projects if a task has many."""
+    """A button to the project's page in the console, or to the team's projects if a task has many.
+
+    It appears only if *Team* is set on the connection.
+    """
 
     name = "Paperspace project"
     xcom_key = "_link_PaperspaceProjectLink"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address that the task stored, or an empty string."""
+        """Return the address of the task's project, or an empty string."""
+        url: str = getattr(operator, _ATTRIBUTE, "")
+        if url or not IS_AIRFLOW_2:
+            return url
         try:
             return XCom.get_value(key=self.xcom_key, ti_key=ti_key) or ""
         except Exception:
@@ -39,28 +43,29 @@ class PaperspaceProjectLink(BaseOperatorLink):
             return ""
 
 
-def push_link(context: Mapping[str, Any], hook: PaperspaceHook, project_id: str | None = None) -> None:
-    """Store a task's link: to one project, or to all of the team's. Without a session there is no link."""
-    ti = context.get("ti")
-    if ti is None:
-        return
-    try:
-        url = console_url(hook, project_id)
-        if url is not None:
-            ti.xcom_push(key=PaperspaceProjectLink.xcom_key, value=url)
-    except Exception as error:  # noqa: BLE001  # a task must not fail because of its button
-        log.info("No link to the Paperspace console: %s", error)
+def set_link(operator: Any, context: Context, settings: ConnectionSettings, project_id: str | None = None) -> None:
+    """Set the address of a task's button: of one project, or of all of the team's."""
+    url = console_url(settings, project_id)
+    setattr(operator, _ATTRIBUTE, url)
+    ti: Any = context.get("ti")
+    if url and IS_AIRFLOW_2 and ti is not None:
+        ti.xcom_push(key=PaperspaceProjectLink.xcom_key, value=url)
 
 
-def console_url(hook: PaperspaceHook, project_id: str | None = None) -> str | None:
-    """Return the console's page of a project, or of all projects; None when the key is not accepted."""
-    from airflow_provider_paperspace.api.client import PaperspaceClient
+def link_of(operator: Any) -> str:
+    """Return the address of a task's button, to restore it after a deferral; empty if it has none."""
+    url: str = getattr(operator, _ATTRIBUTE, "")
+    return url
 
-    settings = hook.settings
-    quick = replace(settings.client, timeout_s=min(LINK_TIMEOUT_S, settings.client.timeout_s), max_attempts=1)
-    with PaperspaceClient(quick) as client:
-        session = client.get_session()
-    if session is None:
-        return None
-    projects = f"{settings.console_url}/{quote(session.team_namespace, safe='')}/projects"
+
+def restore_link(operator: Any, url: str) -> None:
+    """Set the address of a task's button again, in the process that continues after a deferral."""
+    setattr(operator, _ATTRIBUTE, url)
+
+
+def console_url(settings: ConnectionSettings, project_id: str | None = None) -> str:
+    """Return the console URL of a project, or of all projects; empty if the connection has no team."""
+    if not settings.team:
+        return ""
+    projects = f"{settings.console_url}/{quote(settings.team, safe='')}/projects"
     return projects if project_id is None else f"{projects}/{quote(project_id, safe='')}"

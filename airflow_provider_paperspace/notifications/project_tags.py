@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_paperspace._arguments import find_project, parse_tag_names
+from airflow_provider_paperspace._arguments import (
+    NOT_SET,
+    NotSet,
+    Tags,
+    check_one_of,
+    find_project,
+    is_set,
+    parse_tag_names,
+)
 from airflow_provider_paperspace._compat import BaseNotifier
 from airflow_provider_paperspace.api import policies
-from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.project_tags import converge_project_tags
 from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
@@ -24,12 +33,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BUDGET_S: Final = 20.0
+"""Maximum seconds for all requests together. Airflow's DAG processor ends a callback after 50 s."""
+
+MAX_ATTEMPTS: Final = 2
+
+ATTEMPT_TIMEOUT_S: Final = 9.0
+"""Maximum seconds for one attempt, so that a request to a silent service can be sent a second time."""
+
 
 class ProjectTagNotifier(BaseNotifier):
     """Add tags to a project and remove others, as a callback.
 
-    For ``on_success_callback``, ``on_failure_callback``, ``on_retry_callback`` and the like, of a task or a DAG, and
-    for deadlines. It never raises: what it could not do is logged.
+    Use it for ``on_success_callback``, ``on_failure_callback``, ``on_retry_callback`` and similar arguments of a task
+    or a DAG, and for deadlines. It never raises; errors are logged. It takes at most 20 seconds and sends each request
+    at most twice, because Airflow's DAG processor stops slow callbacks.
 
     :param project_id: the project id, such as ``prmximcci``, or the project as ``ListProjectsOperator`` returns it.
         Templated.
@@ -44,16 +62,15 @@ class ProjectTagNotifier(BaseNotifier):
     def __init__(
         self,
         *,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
-        add: str | Sequence[str] = (),
-        remove: str | Sequence[str] = (),
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        add: Tags = (),
+        remove: Tags = (),
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (project_id is None) == (project_name is None):
-            raise InvalidArgumentError("ProjectTagNotifier: set exactly one of project_id and project_name.")
+        check_one_of("ProjectTagNotifier", project_id=project_id, project_name=project_name)
         self.project_id = project_id
         self.project_name = project_name
         self.add = add
@@ -72,14 +89,29 @@ class ProjectTagNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Change the tags."""
-        with self._logging_errors(), PaperspaceHook(self.paperspace_conn_id) as hook:
-            hook.run(self._change())
+        from airflow_provider_paperspace.api.client import PaperspaceClient
+
+        with self._logging_errors():
+            settings = PaperspaceHook(self.paperspace_conn_id).settings.client
+            hasty = replace(
+                settings,
+                max_attempts=min(settings.max_attempts, MAX_ATTEMPTS),
+                timeout_s=min(settings.timeout_s, ATTEMPT_TIMEOUT_S),
+            )
+            with PaperspaceClient(hasty, budget_s=BUDGET_S) as client:
+                client.run(self._change())
 
     async def async_notify(self, context: Context) -> None:
         """Change the tags, in an event loop."""
         with self._logging_errors():
-            async with await PaperspaceHook(self.paperspace_conn_id).get_async_conn() as client:
-                await client.run(self._change())
+            try:
+                async with asyncio.timeout(BUDGET_S):
+                    hook = PaperspaceHook(self.paperspace_conn_id)
+                    opening = hook.get_async_conn(max_attempts=MAX_ATTEMPTS, timeout_s=ATTEMPT_TIMEOUT_S)
+                    async with await opening as client:
+                        await client.run(self._change())
+            except TimeoutError:
+                raise TimeoutError(f"the time for all requests together, {BUDGET_S:g} s, is used up") from None
 
     def _change(self) -> Flow[TagChange]:
         policy = policies.changing(add=parse_tag_names(self.add, "add"), remove=parse_tag_names(self.remove, "remove"))
@@ -91,5 +123,5 @@ class ProjectTagNotifier(BaseNotifier):
         try:
             yield
         except Exception as error:
-            project = self.project_name or self.project_id
+            project = self.project_name if is_set(self.project_name) else self.project_id
             log.exception("Project %r was not tagged (add %r, remove %r): %s", project, self.add, self.remove, error)

@@ -1,25 +1,44 @@
-"""The two bases of the operators: one with a connection, and one for the tags of one project or of many."""
+"""Base classes of the operators: one with a connection, and one for the tags of one or many projects."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from airflow_provider_paperspace._arguments import find_project, parse_project_ids, parse_whole_number
+from airflow_provider_paperspace._arguments import (
+    NotSet,
+    ProjectIds,
+    check_not_empty,
+    check_one_of,
+    check_project,
+    find_project,
+    is_constant,
+    is_set,
+    naming_task,
+    parse_max_concurrency,
+    parse_project_ids,
+)
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException, BaseOperator
-from airflow_provider_paperspace.api.errors import InvalidArgumentError
+from airflow_provider_paperspace.api.models import TagChange
 from airflow_provider_paperspace.hooks.paperspace import open_hook
-from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, push_link
-from airflow_provider_paperspace.operators._batch import BatchResult, StopSignal, failure_table, run_batch
+from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, set_link
+from airflow_provider_paperspace.operators._batch import (
+    BatchResult,
+    StopSignal,
+    count_of,
+    failure_table,
+    run_batch,
+    stopping_this_thread,
+)
 from airflow_provider_paperspace.operators._records import ChangeLog, push
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api._messages import Flow
-    from airflow_provider_paperspace.api.models import Tag, TagJson
+    from airflow_provider_paperspace.api.models import Project, Tag, TagJson
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
@@ -28,55 +47,79 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MAX_ROWS_IN_ERROR: Final = 20
+_SCHEDULED_TYPES: Final = frozenset({"scheduled", "backfill"})
 
 
 class PaperspaceOperator(BaseOperator):
-    """An operator with a Paperspace connection, a button to the console, and batches over many projects.
+    """An operator with a Paperspace connection and a button to the console, which can process many projects.
 
+    :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
     """
 
     operator_extra_links = (PaperspaceProjectLink(),)
 
-    def __init__(self, *, paperspace_conn_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, max_concurrency: int, paperspace_conn_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.max_concurrency = max_concurrency
         self.paperspace_conn_id = paperspace_conn_id
         self._stop = StopSignal()
 
-    def open_hook(self) -> AbstractContextManager[PaperspaceHook]:
+    def prepare_for_execution(self) -> Self:
+        """Return the copy that Airflow runs, with a stop signal of its own: a copy shares all that the task has."""
+        copied: Self = super().prepare_for_execution()
+        copied._stop = StopSignal()
+        return copied
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed. The last step of each constructor.
+
+        :raises TaskArgumentError: an argument cannot be used.
+        """
+        with naming_task(self.task_id):
+            parse_max_concurrency(self.max_concurrency)
+            if is_constant(self.paperspace_conn_id):
+                check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
+
+    @contextmanager
+    def open_hook(self) -> Iterator[PaperspaceHook]:
         """Open the hook for a ``with`` block.
 
         :raises AirflowFailException: in the block, something failed permanently.
         """
-        return open_hook(self.paperspace_conn_id, self.task_id)
+        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+            check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
+            yield hook
+
+    def list_projects(self, hook: PaperspaceHook) -> list[Project]:
+        """Return the team's projects that exist."""
+        with stopping_this_thread(self._stop):
+            return [project for project in hook.iter_projects() if project.dt_deleted is None]
 
     def run_batch(
         self,
         hook: PaperspaceHook,
         project_ids: Iterable[str],
         flow_for: Callable[[str], Flow[T]],
-        *,
-        max_concurrency: object,
     ) -> BatchResult[T]:
-        """Run one flow per project, several at a time, and return what became of each."""
-        concurrency = parse_whole_number(max_concurrency, "max_concurrency")
-        if concurrency < 1:
-            raise InvalidArgumentError(f"max_concurrency is {concurrency}; it must be at least 1.")
-        return run_batch(hook.settings.client, project_ids, flow_for, max_concurrency=concurrency, stop=self._stop)
+        """Run one flow per project, several at a time, and return the results."""
+        concurrency = parse_max_concurrency(self.max_concurrency)
+        result = run_batch(hook.settings.client, project_ids, flow_for, max_concurrency=concurrency, stop=self._stop)
+        _log_summary(result)
+        return result
 
     def on_kill(self) -> None:
-        """Stop: start no further project, and end the requests that are in flight."""
-        log.info("The task is stopped: no further project is started")
+        """Stop the task: start no more projects, and end in-flight requests."""
+        log.info("The task is stopped: no further project is started, and in-flight requests are ended")
         self._stop.set()
 
 
 class ProjectTagsOperator(PaperspaceOperator):
-    """An operator for the tags of one project, given by id or by name, or of many. Exactly one of the three is set.
+    """An operator for the tags of one project, given by id or name, or of many. Set exactly one of the three.
 
     :param project_id: the project id, or the project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name. Templated.
-    :param project_ids: the ids of many projects, or the projects. Templated.
-    :param max_concurrency: maximum number of projects at a time.
+    :param project_ids: a list of project ids, or of projects as ``ListProjectsOperator`` returns them. Templated.
     """
 
     template_fields: Sequence[str] = ("project_id", "project_name", "project_ids", "paperspace_conn_id")
@@ -84,25 +127,26 @@ class ProjectTagsOperator(PaperspaceOperator):
     def __init__(
         self,
         *,
-        project_id: str | Mapping[str, Any] | None,
-        project_name: str | None,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None,
-        max_concurrency: int,
+        project_id: str | Mapping[str, Any] | NotSet,
+        project_name: str | NotSet,
+        project_ids: ProjectIds | NotSet,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if [project_id is None, project_name is None, project_ids is None].count(False) != 1:
-            raise InvalidArgumentError(
-                f"Task {self.task_id!r}: set exactly one of project_id, project_name and project_ids."
-            )
+        check_one_of(self.task_id, project_id=project_id, project_name=project_name, project_ids=project_ids)
         self.project_id = project_id
         self.project_name = project_name
         self.project_ids = project_ids
-        self.max_concurrency = max_concurrency
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            check_project(self.project_id, self.project_name, self.project_ids)
 
     def record_changes(self, context: Context) -> ChangeLog:
         """Return the log of this task's changes, for a ``with`` block; its records become XCom ``change``."""
-        return ChangeLog(context, single=self.project_ids is None)
+        return ChangeLog(context, single=not is_set(self.project_ids))
 
     def run_for_projects(
         self,
@@ -117,13 +161,14 @@ class ProjectTagsOperator(PaperspaceOperator):
         :param to_json: turns a flow's result into what the task returns.
         :return: the JSON for the one project, or JSON by project id.
         """
-        if self.project_ids is None:
-            project_id = hook.run(find_project(self.project_id, self.project_name))
-            push_link(context, hook, project_id)
-            return to_json(hook.run(flow_for(project_id)))
+        if not is_set(self.project_ids):
+            with stopping_this_thread(self._stop):
+                project_id = hook.run(find_project(self.project_id, self.project_name))
+                set_link(self, context, hook.settings, project_id)
+                return to_json(hook.run(flow_for(project_id)))
         project_ids = parse_project_ids(self.project_ids)
-        push_link(context, hook)
-        result = self.run_batch(hook, project_ids, flow_for, max_concurrency=self.max_concurrency)
+        set_link(self, context, hook.settings)
+        result = self.run_batch(hook, project_ids, flow_for)
         returned = {project_id: to_json(value) for project_id, value in result.done.items()}
         if result.failed or result.remaining:
             push(context, "return_value", returned)
@@ -132,43 +177,66 @@ class ProjectTagsOperator(PaperspaceOperator):
         return returned
 
 
-def raise_for_failures(result: BatchResult[Any]) -> None:
-    """Fail the task if a batch was not completed, with a table of what to do about each failed project.
+def _log_summary(result: BatchResult[Any]) -> None:
+    """Log one summary line for a batch of changes; each changed project has already logged its own line."""
+    changes = [value for value in result.done.values() if isinstance(value, TagChange)]
+    if not changes:
+        return
+    changed = sum(map(bool, changes))
+    remaining = f", {len(result.remaining)} remaining" if result.remaining else ""
+    log.info(
+        "%s: %d changed, %d unchanged, %d failed%s",
+        count_of(result.total, "project"),
+        changed,
+        len(changes) - changed,
+        len(result.failed),
+        remaining,
+    )
 
-    :raises AirflowFailException: a retry could fix nothing.
+
+def raise_for_failures(result: BatchResult[Any]) -> None:
+    """Fail the task if a batch was not completed, with a table of the failed projects and what to do about them.
+
+    :raises AirflowFailException: a retry would not help.
     :raises AirflowException: a retry may process the remaining projects.
     """
     ended_by = result.interrupted or result.fatal
     if ended_by is not None:
         raise ended_by
     if result.failed:
-        log.error("%d of %d projects failed:\n%s", len(result.failed), result.total, failure_table(result.failed))
-        message = f"{len(result.failed)} of {result.total} projects failed; completed changes are kept.\n"
+        failed = f"{len(result.failed)} of {count_of(result.total, 'project')} failed"
+        log.error("%s:\n%s", failed, failure_table(result.failed))
+        message = f"{failed}; completed changes are kept.\n"
         message += failure_table(result.failed, max_rows=_MAX_ROWS_IN_ERROR)
         if result.is_permanent:
             raise AirflowFailException(message)
         raise AirflowException(f"{message}\nA retry processes the remaining projects.")
     if result.remaining:
-        raise AirflowException(
-            f"The task was stopped after {len(result.done)} of {result.total} projects. "
-            "A retry processes the remaining projects."
-        )
+        message = f"The task was stopped after {len(result.done)} of {count_of(result.total, 'project')}. "
+        message += "A retry processes the remaining projects."
+        log.error("%s", message)
+        raise AirflowException(message)
 
 
 def run_instant(context: Context) -> datetime:
-    """Return the instant that a run stands for, the same however late it runs and however often it is retried.
+    """Return the point in time that a run stands for. It stays the same if the run is late or retried.
 
-    It is the end of the data interval, or else the logical date, or when the run was due, or now.
+    For a scheduled or backfill run it is the end of the data interval. For any other run, started by hand or by an
+    event, it is when the run was due (Airflow 3) or its logical date, because its data interval may be long past.
     """
-    candidates = (
-        context.get("data_interval_end"),
-        context.get("logical_date"),
-        getattr(context.get("dag_run"), "run_after", None),
-        datetime.now(UTC),
-    )
-    return next(instant for instant in candidates if instant is not None)
+    dag_run = context.get("dag_run")
+    run_type = str(getattr(dag_run, "run_type", None) or "scheduled")
+    interval_end = context.get("data_interval_end")
+    own = (getattr(dag_run, "run_after", None), context.get("logical_date"))
+    candidates = (interval_end, *own) if run_type in _SCHEDULED_TYPES else (*own, interval_end)
+    return next((instant for instant in candidates if instant is not None), None) or utc_now()
+
+
+def utc_now() -> datetime:
+    """Return the clock's time."""
+    return datetime.now(UTC)
 
 
 def tags_as_json(tags: Iterable[Tag]) -> list[TagJson]:
-    """Return tags as plain JSON, under the API's own keys."""
+    """Return tags as plain JSON, with the keys of the API."""
     return [tag.as_json() for tag in tags]

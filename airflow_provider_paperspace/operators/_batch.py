@@ -1,10 +1,10 @@
 """One flow per project, for many projects at once: workers, progress, stop, and what failed.
 
 The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
-Only a key that the service does not accept ends the batch at once, because it would fail every project alike.
+Only a rejected API key ends the batch at once, because every other project would fail, too.
 
-The event loop runs in a thread of its own: Airflow stops a task with an exception in the main thread, which an event
-loop there would lose or hand to one of its tasks.
+The event loop runs in a thread of its own. Airflow stops a task by raising an exception in the main thread, and an
+event loop there could lose that exception, or raise it in one of its tasks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from airflow_provider_paperspace._compat import AirflowException
 from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ DEFAULT_MAX_CONCURRENCY: Final = 8
 PROGRESS_INTERVAL_S: Final = 5.0
 
 GRACE_PERIOD_S: Final = 2.0
-"""Grace period for in-flight requests after a stop. Airflow kills a task 5 s after it asked it to end."""
+"""Grace period for in-flight requests after a stop. Airflow kills a task 5 s after asking it to stop."""
 
 _CLOSE_GRACE_S: Final = 0.5
 _MAX_CELL_WIDTH: Final = 100
@@ -43,7 +44,7 @@ _MAX_CELL_WIDTH: Final = 100
 
 @dataclass(slots=True)
 class BatchResult(Generic[T]):
-    """What became of each project, in the given order.
+    """The result for each project, in the given order.
 
     :param done: results by project id.
     :param failed: errors by project id.
@@ -65,19 +66,19 @@ class BatchResult(Generic[T]):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether a retry could fix nothing of what failed."""
+        """Whether a retry would fix none of the failures."""
         return bool(self.failed) and not self.remaining and all(error.is_permanent for error in self.failed.values())
 
 
 class StopSignal:
-    """Set once, from any thread or signal handler, to stop a batch. Free of locks, so that operators can be copied."""
+    """Set once, from any thread or signal handler, to stop a task. It has no lock, so operators can be copied."""
 
     def __init__(self) -> None:
         self.is_set = False
         self._callback: Callable[[], object] | None = None
 
     def set(self) -> None:
-        """Stop the running batch, or the next one."""
+        """Stop the work that is running, or the next work that starts."""
         self.is_set = True
         callback = self._callback
         if callback is not None:
@@ -85,14 +86,36 @@ class StopSignal:
                 callback()
 
     def notify(self, callback: Callable[[], object] | None) -> None:
-        """Call this when the signal is set, at once if it already is; None for nothing."""
+        """Call ``callback`` when the signal is set, or at once if it already is; None calls nothing."""
         self._callback = callback
         if self.is_set and callback is not None:
             callback()
 
 
+@contextmanager
+def stopping_this_thread(stop: StopSignal) -> Iterator[None]:
+    """In a ``with`` block, let the stop signal raise in the main thread, where Airflow's signal handler sets it.
+
+    Airflow 3 only calls ``on_kill`` to stop a task, and then waits for the task to end by itself.
+
+    :raises AirflowException: the task was stopped, before or in the block.
+    """
+
+    def interrupt() -> None:
+        if threading.current_thread() is threading.main_thread():
+            message = "The task was stopped. A retry does the rest."
+            log.error("%s", message)
+            raise AirflowException(message)
+
+    try:
+        stop.notify(interrupt)
+        yield
+    finally:
+        stop.notify(None)
+
+
 class StoppableClient(Protocol):
-    """What the workers need of the client that they share."""
+    """What the workers need from the client that they share."""
 
     async def run(self, flow: Any) -> Any:
         """Run a flow to its end."""
@@ -112,7 +135,7 @@ def run_batch(
     max_concurrency: int,
     stop: StopSignal,
 ) -> BatchResult[T]:
-    """Run one flow per project over one client, and return what became of each.
+    """Run one flow per project over one client, and return the results.
 
     An exception that interrupts the calling thread stops the batch and is returned in the result.
 
@@ -127,7 +150,7 @@ def run_batch(
 
         async with AsyncPaperspaceClient(settings) as client:
             await batch.run(client)
-            finished.set_result(None)  # before the loop is closed, which may wait for a name look-up
+            finished.set_result(None)  # before the loop is closed, which may wait for a DNS lookup
 
     def run_in_thread() -> None:
         try:
@@ -162,7 +185,7 @@ class Batch(Generic[T]):
     :param flow_for: returns the flow for a project id.
     :param max_concurrency: maximum number of projects at a time.
     :param stop: ends the batch early.
-    :param sleep: waits this many seconds between two progress lines.
+    :param sleep: called with the number of seconds to wait between two progress lines.
     """
 
     def __init__(
@@ -184,7 +207,7 @@ class Batch(Generic[T]):
         self._fatal: Exception | None = None
 
     def result(self) -> BatchResult[T]:
-        """Return what became of each project so far, in the given order. From any thread."""
+        """Return the results so far, in the given order. It may be called from any thread."""
         return BatchResult(
             {id_: self._done[id_] for id_ in self._ids if id_ in self._done},
             {id_: self._failed[id_] for id_ in self._ids if id_ in self._failed},
@@ -193,7 +216,7 @@ class Batch(Generic[T]):
         )
 
     async def run(self, client: StoppableClient) -> None:
-        """Run all flows, until the end or a stop. It raises nothing of its own."""
+        """Run all flows until they end or the batch is stopped. Errors are kept for the result, not raised."""
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         self._stop.notify(lambda: loop.call_soon_threadsafe(stopped.set))
         started_s, queue = time.monotonic(), iter(self._ids)
@@ -240,7 +263,7 @@ class Batch(Generic[T]):
         done, failed = len(self._done), len(self._failed)
         rate = (done + failed) / max(time.monotonic() - started_s, 1e-3)
         failures = f", {failed:,} failed" if failed else ""
-        return f"{done:,} of {len(self._ids):,} projects done{failures}, {rate:,.0f}/s"
+        return f"{done:,} of {count_of(len(self._ids), 'project')} done{failures}, {rate:,.0f}/s"
 
 
 async def _finish(client: StoppableClient, workers: Sequence[asyncio.Task[None]], stopped: asyncio.Event) -> None:
@@ -261,6 +284,11 @@ async def _finish(client: StoppableClient, workers: Sequence[asyncio.Task[None]]
         await asyncio.wait(running, timeout=_CLOSE_GRACE_S)
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, for a message: ``1 project``, ``1,200 projects``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def failure_table(failed: dict[str, PaperspaceError], *, max_rows: int | None = None) -> str:
     """Return a table of the projects that failed, with what happened and what to do."""
     rows = [_failure_row(project_id, error) for project_id, error in failed.items()]
@@ -268,9 +296,9 @@ def failure_table(failed: dict[str, PaperspaceError], *, max_rows: int | None = 
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, max_rows: int | None = None) -> str:
-    """Return rows as a table of text, for a task's log.
+    """Return the rows as a plain-text table, for a task's log.
 
-    :param max_rows: number of rows to show; a last line counts the others.
+    :param max_rows: maximum number of rows to show; the last line counts the rest.
     """
     shown = [[_one_line(cell) for cell in row] for row in rows[:max_rows]]
     widths = [min(_MAX_CELL_WIDTH, max(map(len, column))) for column in zip(header, *shown, strict=True)]

@@ -1,4 +1,4 @@
-"""The change record of a task: what it wrote, as plain JSON in XCom ``change``, which an undo takes back."""
+"""The change record of a task: what it wrote, as plain JSON in XCom ``change``, so that it can be undone."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ _STORE_KEY: Final = "paperspace_change"
 class ChangeRecord(TypedDict):
     """What one task did to the tags of one project.
 
-    :param before: all names that the project had when it was first read.
-    :param after: all names that it has now, as far as was seen; after a dry run, those that it would have.
+    :param before: all tag names when the project was first read.
+    :param after: all tag names after the last read or write; for a dry run, those that the project would have.
     :param added: the names that this task added.
     :param removed: the names that this task removed.
-    :param dry_run: whether all of it was only planned.
+    :param unsettled: names whose write was sent but not confirmed when the task ended. Whether it took effect is
+        unknown, so an undo leaves them alone.
+    :param complete: False if an earlier try of the task may have made changes that are not in this record.
+    :param dry_run: True if the changes were only planned.
     """
 
     project_id: str
@@ -37,6 +40,8 @@ class ChangeRecord(TypedDict):
     after: list[str]
     added: list[str]
     removed: list[str]
+    unsettled: list[str]
+    complete: bool
     dry_run: bool
     dag_id: str
     run_id: str
@@ -48,98 +53,148 @@ class ChangeRecord(TypedDict):
 class ChangeLog:
     """The changes that a task makes. Use it in a ``with`` block: its records are pushed however the block ends.
 
-    Airflow drops a task's XComs when it retries it. From Airflow 3.3 on it has a store that outlives the retry: there
-    the records of earlier tries are kept and joined with those of this one. Before 3.3 the records are those of the
-    last try alone.
+    Airflow deletes the XComs of a task before it retries the task. Airflow 3.3 and later have a store that survives the
+    retry: the records of earlier tries are kept there, and merged with those of this one. A try that may be followed by
+    another one marks its entry in the store as open while it runs. If the next try finds it still open, the try before
+    was killed, and what it wrote is unknown. Before 3.3 there is no store, and the record of a retried task may be
+    incomplete.
 
-    :param single: whether XCom ``change`` holds one record, rather than one for each project id.
+    :param single: whether XCom ``change`` contains one record, rather than one for each project id.
     """
 
     def __init__(self, context: Context, *, single: bool) -> None:
         self._context = context
         self._single = single
         self._changes: dict[str, TagChange] = {}
+        self._plans: dict[str, ChangeRecord] = {}
         self._earlier: dict[str, ChangeRecord] = {}
+        self._complete = True
+        self._has_entry = False
 
     def start(self, project_id: str) -> TagChange:
-        """Return the change of a project, empty, to grow with each answered write."""
+        """Return a new, empty change for a project, to which each confirmed write is added."""
         self._changes[project_id] = change = TagChange(project_id)
         return change
 
+    def record_plan(self, plan: TagPlan) -> ChangeRecord:
+        """Record what a dry run would change on a project, and return the record."""
+        record = _record(
+            plan.project_id,
+            self._context,
+            before=plan.tags,
+            after=plan.after,
+            added=plan.add,
+            removed=plan.remove,
+            dry_run=True,
+        )
+        self._plans[plan.project_id] = record
+        return record
+
     def records(self) -> dict[str, ChangeRecord]:
-        """Return what was changed so far by project id, in this try and in earlier ones."""
+        """Return the records of this try and of earlier ones so far, by project id."""
+        # Other threads may add to the dict meanwhile.
         read = [project_id for project_id, change in list(self._changes.items()) if change.before is not None]
-        return {**self._earlier, **{project_id: self.record(project_id) for project_id in read}}
+        earlier = {id_: self._marked(record) for id_, record in self._earlier.items()}
+        records = {**self._plans, **earlier, **{project_id: self.record(project_id) for project_id in read}}
+        if records and not self._complete:
+            # An earlier try may have written to the projects that this one could not read.
+            records = {**{project_id: self._unknown(project_id) for project_id in list(self._changes)}, **records}
+        return records
 
     def record(self, project_id: str) -> ChangeRecord:
-        """Return what was changed so far on a project whose tags were read, in this try and in earlier ones."""
+        """Return the record of one project so far, over this try and earlier ones; its tags must have been read."""
         change = self._changes[project_id]
         record = _record(
             project_id,
-            change.before or (),
-            change.after or (),
-            [tag.name for tag in change.added],
-            [tag.name for tag in change.removed],
             self._context,
-            dry_run=False,
+            before=change.before,
+            after=change.after or (),
+            added=[tag.name for tag in change.added],
+            removed=[tag.name for tag in change.removed],
+            unsettled=change.unsettled,
         )
-        return _joined(self._earlier.get(project_id), record)
+        return self._marked(_joined(self._earlier.get(project_id), record))
+
+    def _unknown(self, project_id: str) -> ChangeRecord:
+        return self._marked(_record(project_id, self._context, before=(), after=(), added=(), removed=()))
+
+    def _marked(self, record: ChangeRecord) -> ChangeRecord:
+        return record if self._complete else {**record, "complete": False}
 
     def __enter__(self) -> Self:
-        # So that an undo finds nothing to do, rather than no record, if this task fails before its first write.
-        push(self._context, XCOM_KEY, {})
         store: Any = self._context.get("task_state_store")
-        if store is not None and getattr(self._context.get("ti"), "try_number", 1) > 1:
-            self._earlier = store.get(_STORE_KEY) or {}
+        is_retry = getattr(self._context.get("ti"), "try_number", 1) > 1
+        if store is None:
+            self._complete = not is_retry
+            return self
+        entry = (store.get(_STORE_KEY) if is_retry else None) or {}
+        # Clearing a task raises its max_tries. It then starts anew: what others did since is not its own.
+        was_cleared = bool(entry) and entry["max_tries"] != _max_tries(self._context)
+        self._earlier = {} if was_cleared else entry.get("records", {})
+        self._complete = not (was_cleared or entry.get("open", False))
+        self._has_entry = bool(entry)
+        if _has_tries_left(self._context):
+            self._store(store, self._earlier, is_open=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._publish(will_retry=error is not None and not is_permanent(error) and _has_tries_left(self._context))
+            self._publish(error)
         except Exception:
             if error is None:
                 raise
             log.exception("The change record of this task could not be saved")
 
-    def _publish(self, *, will_retry: bool) -> None:
+    def _publish(self, error: BaseException | None) -> None:
         records = self.records()
-        if records:
-            # The name of a project may lead to another id than it did in an earlier try: then there are two records.
-            is_single = self._single and len(records) == 1
-            push(self._context, XCOM_KEY, next(iter(records.values())) if is_single else records)
+        if self._single and len(records) == 1:
+            push(self._context, XCOM_KEY, next(iter(records.values())))
+        elif records or (error is None and not self._single):
+            # A project name may lead to a different id than in an earlier try; then there are two records.
+            push(self._context, XCOM_KEY, records)
         store: Any = self._context.get("task_state_store")
-        if store is None:
-            return
-        written = {id_: record for id_, record in records.items() if record["added"] or record["removed"]}
-        if will_retry and written:
-            store.set(_STORE_KEY, written)
-        elif self._earlier:
-            # A task that is cleared later starts anew: what others did since must not count as its own.
+        if error is not None and not is_permanent(error) and _has_tries_left(self._context):
+            if store is not None:
+                written = {
+                    id_: r
+                    for id_, r in records.items()
+                    if not r["dry_run"] and (r["added"] or r["removed"] or r["unsettled"])
+                }
+                self._store(store, written, is_open=not self._complete)
+        elif self._has_entry:
             store.delete(_STORE_KEY)
 
-
-def record_of_plan(plan: TagPlan, context: Context) -> ChangeRecord:
-    """Return the record of a dry run: what would be changed."""
-    return _record(plan.project_id, plan.tags, plan.after, list(plan.add), list(plan.remove), context, dry_run=True)
+    def _store(self, store: Any, records: dict[str, ChangeRecord], *, is_open: bool) -> None:
+        entry = {"open": is_open, "records": records, "max_tries": _max_tries(self._context)}
+        store.set(_STORE_KEY, entry)
+        self._has_entry = True
 
 
 def parse_records(value: object) -> list[ChangeRecord]:
     """Return the records that came through XCom: one, a list of them, or one for each project id.
 
-    :raises InvalidArgumentError: it is none of these.
+    There may be none by project id, after a task without projects. An empty list comes of no task at all.
+
+    :raises InvalidArgumentError: the value is none of these.
     """
     if isinstance(value, Mapping) and "project_id" in value:
         return [_parse_record(value)]
-    if isinstance(value, Mapping):
-        value = value.values()
-    if value is None or isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if value is None:
+        raise InvalidArgumentError(
+            "change is None: the other task left no change record. It did not run, or failed before it had read "
+            "any tags. Nothing was undone."
+        )
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(
             f"change is {type_name(value)}; it must be what a writing task pushed as XCom {XCOM_KEY!r}: "
             f"task.output[{XCOM_KEY!r}], or the output of SetProjectTagsOperator."
         )
-    return [record for item in value for record in parse_records(item)]
+    items = list(value.values() if isinstance(value, Mapping) else value)
+    if not items and not isinstance(value, Mapping):
+        raise InvalidArgumentError("change is empty: no task left a change record. Nothing was undone.")
+    return [record for item in items for record in parse_records(item)]
 
 
 def push(context: Context, key: str, value: Any) -> None:
@@ -150,9 +205,13 @@ def push(context: Context, key: str, value: Any) -> None:
 
 
 def _has_tries_left(context: Context) -> bool:
-    ti: Any = context.get("ti")
-    try_number, max_tries = getattr(ti, "try_number", None), getattr(ti, "max_tries", None)
-    return isinstance(try_number, int) and isinstance(max_tries, int) and try_number <= max_tries
+    try_number, max_tries = getattr(context.get("ti"), "try_number", None), _max_tries(context)
+    return isinstance(try_number, int) and max_tries is not None and try_number <= max_tries
+
+
+def _max_tries(context: Context) -> int | None:
+    max_tries = getattr(context.get("ti"), "max_tries", None)
+    return max_tries if isinstance(max_tries, int) else None
 
 
 def _joined(earlier: ChangeRecord | None, later: ChangeRecord) -> ChangeRecord:
@@ -168,6 +227,11 @@ def _joined(earlier: ChangeRecord | None, later: ChangeRecord) -> ChangeRecord:
         "before": earlier["before"],
         "added": [name for name, count in net.items() if count > 0],
         "removed": [name for name, count in net.items() if count < 0],
+        # Names that this try added or removed are settled now; the others are not.
+        "unsettled": [
+            *(name for name in earlier["unsettled"] if name not in later["added"] and name not in later["removed"]),
+            *later["unsettled"],
+        ],
     }
 
 
@@ -180,6 +244,8 @@ def _parse_record(value: Mapping[str, Any]) -> ChangeRecord:
                 f"The change of project {record['project_id']!r} has no list {key!r}; it is not a change record."
             )
         record[key] = list(check_tag_names(record[key]))
+    record["unsettled"] = list(check_tag_names(record.get("unsettled") or []))
+    record["complete"] = record.get("complete") is not False
     record["dry_run"] = record.get("dry_run") is True
     checked: ChangeRecord = record
     return checked
@@ -187,21 +253,24 @@ def _parse_record(value: Mapping[str, Any]) -> ChangeRecord:
 
 def _record(
     project_id: str,
-    before: Iterable[str],
-    after: Iterable[str],
-    added: list[str],
-    removed: list[str],
     context: Context,
     *,
-    dry_run: bool,
+    before: Iterable[str] | None,
+    after: Iterable[str],
+    added: Iterable[str],
+    removed: Iterable[str],
+    unsettled: Iterable[str] = (),
+    dry_run: bool = False,
 ) -> ChangeRecord:
     ti: Any = context.get("ti")
     return {
         "project_id": project_id,
-        "before": list(before),
+        "before": list(before or ()),
         "after": list(after),
-        "added": added,
-        "removed": removed,
+        "added": list(added),
+        "removed": list(removed),
+        "unsettled": list(unsettled),
+        "complete": True,
         "dry_run": dry_run,
         "dag_id": getattr(ti, "dag_id", ""),
         "run_id": getattr(ti, "run_id", ""),

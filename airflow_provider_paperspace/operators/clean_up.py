@@ -5,32 +5,40 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from airflow_provider_paperspace._arguments import (
+    NOT_SET,
+    NotSet,
     Patterns,
-    check_not_none,
+    ProjectIds,
+    check_not_empty,
+    check_one_of,
+    is_constant,
+    is_set,
+    naming_task,
     parse_bool,
+    parse_duration,
     parse_patterns,
     parse_project_ids,
     parse_whole_number,
 )
 from airflow_provider_paperspace._compat import AirflowFailException
-from airflow_provider_paperspace.api._checks import check_project_id, check_tag_name, check_tag_names, type_name
+from airflow_provider_paperspace.api._checks import check_project_id, check_tag_name, type_name
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError
 from airflow_provider_paperspace.api.models import TagTarget
 from airflow_provider_paperspace.api.project_tags import converge_project_tags, list_project_tags
-from airflow_provider_paperspace.links.paperspace import push_link
-from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures, run_instant
-from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, table
+from airflow_provider_paperspace.links.paperspace import set_link
+from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures, run_instant, utc_now
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, count_of, table
 from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, push
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules, RulesJson
+from airflow_provider_paperspace.rules.patterns import Pattern
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api._messages import Flow
     from airflow_provider_paperspace.api.models import Tag, TagChange
-    from airflow_provider_paperspace.api.policies import Policy
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
@@ -66,7 +74,7 @@ class Report(TypedDict):
     :param projects: number of projects that were read.
     :param planned: what is to be removed.
     :param removed: what was removed; nothing after a dry run.
-    :param spared: what was planned and left in place: it was gone already, or is kept or no longer stale.
+    :param spared: what was planned but not removed: it was already gone, is kept, or is no longer stale.
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
     """
@@ -81,33 +89,35 @@ class Report(TypedDict):
     failed: dict[str, str]
 
 
-NO_PLAN: Final = ()
-"""The default of ``plan``. Not None, which is what a plan renders to when the task that made it returned nothing."""
-
-
 class CleanUpProjectTagsOperator(PaperspaceOperator):
     """Remove stale tags from many projects.
 
-    It reads all tags first, logs what is to be removed as a table with the reasons, fails if that is more than
-    ``max_removals``, and only then removes. Right before each removal the tags are read and the rules applied again.
+    It first reads all tags, and logs a table of what is to be removed and why. If that is more than ``max_removals``,
+    the task fails. Otherwise it removes the tags. Right before each removal it reads the tags and applies the rules
+    again.
 
     A tag is stale when it has expired (``name@2026-12-01``, after that day in UTC), or when it matches ``names``.
-    ``older_than`` narrows ``names`` to tags that were created that long ago; without ``names`` it applies to every tag
-    of that age. ``keep`` always wins. "Now" is the end of the run's data interval, however late the run is.
+    ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
+    than that is stale. ``keep`` always wins. "Now" is the end of a scheduled run's data interval, or when any other run
+    was due, however late it runs.
 
-    ``dtCreated`` is most likely the date of the team's tag and may be older than its link to the project:
-    ``older_than`` is the blunt tool, expiry the sharp one.
+    ``dtCreated`` is most likely when the team first created the tag, which may be long before it was added to the
+    project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
 
     Returns a report as plain JSON: the plan, what was removed, what was left in place and why. The report of a dry run
     is a plan, which a later task, perhaps after an approval, takes as ``plan``.
 
-    :param project_ids: the projects to read, ids or projects; None for every project of the team. Templated.
+    Set exactly one of ``project_ids``, ``all_projects`` and ``plan``.
+
+    :param project_ids: the projects to clean up, ids or projects. Templated.
+    :param all_projects: whether to clean up every project of the team.
     :param names: names or patterns of stale tags, such as ``stale:*``. Templated.
     :param keep: names or patterns of tags that stay, whatever the other rules say. Templated.
     :param expired: whether tags are stale once their last day is over.
-    :param older_than: how long ago a tag must have been created.
+    :param older_than: minimum age of a tag, by its ``dtCreated``.
     :param max_removals: if the plan has more removals, nothing is removed and the task fails. Templated.
-    :param plan: the report of another such task, to carry out instead of planning anew. Templated.
+    :param plan: the report of another such task, to carry out instead of making a new plan. The rules of the plan
+        apply; only ``keep`` may be added. Templated.
     :param dry_run: whether to stop before the first removal. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -126,54 +136,78 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     def __init__(
         self,
         *,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None = None,
-        names: Patterns = (),
-        keep: Patterns = (),
-        expired: bool = True,
-        older_than: timedelta | None = None,
+        project_ids: ProjectIds | NotSet = NOT_SET,
+        all_projects: bool = False,
+        plan: Mapping[str, Any] | NotSet = NOT_SET,
+        names: Patterns | NotSet = NOT_SET,
+        keep: Patterns | NotSet = NOT_SET,
+        expired: bool | NotSet = NOT_SET,
+        older_than: timedelta | NotSet = NOT_SET,
         max_removals: int | str = 100,
-        plan: Mapping[str, Any] | tuple[()] = NO_PLAN,
         dry_run: bool | str = False,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(paperspace_conn_id=paperspace_conn_id, **kwargs)
-        if plan is not NO_PLAN and (project_ids is not None or older_than is not None):
-            raise InvalidArgumentError(f"Task {self.task_id!r}: {_PLAN_AND_RULES}")
+        super().__init__(max_concurrency=max_concurrency, paperspace_conn_id=paperspace_conn_id, **kwargs)
+        check_one_of(self.task_id, project_ids=project_ids, all_projects=all_projects, plan=plan)
         self.project_ids = project_ids
+        self.all_projects = all_projects
         self.names = names
         self.keep = keep
         self.expired = expired
         self.older_than = older_than
         self.max_removals = max_removals
         self.plan = plan
-        self.max_concurrency = max_concurrency
-        self._has_plan = plan is not NO_PLAN
-        self._has_project_ids = project_ids is not None
         # `dry_run` is a method of every Airflow operator.
         self.is_dry_run = dry_run
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            parse_bool(self.all_projects, "all_projects")
+            if is_set(self.project_ids) and is_constant(self.project_ids):
+                parse_project_ids(self.project_ids)
+            if is_constant(self.max_removals):
+                parse_whole_number(self.max_removals, "max_removals")
+            if is_constant(self.is_dry_run):
+                parse_bool(self.is_dry_run, "dry_run")
+            # What is not constant yet stands for a rule, as itself.
+            names, keep = (
+                _parse_patterns(value, argument) if is_constant(value) else (Pattern("*"),)
+                for argument, value in (("names", self.names), ("keep", self.keep))
+            )
+            self._check_alone_with_plan()
+            if not is_set(self.plan):
+                self._own_rules(names, keep, utc_now())
+            elif is_constant(self.plan):
+                _parse_plan(self.plan, keep)
 
     def execute(self, context: Context) -> Report:
         """Plan, or read the plan; log it; check the limit; remove."""
         with self.open_hook() as hook, ChangeLog(context, single=False) as changes:
             is_dry_run = parse_bool(self.is_dry_run, "dry_run")
             max_removals = parse_whole_number(self.max_removals, "max_removals")
-            rules = self._rules(context)
-            if self._has_project_ids:
-                check_not_none(project_ids=self.project_ids)
-            push_link(context, hook)
+            # However late the run is, but never later than the clock: a run may be due in the future.
+            rules = self._rules(min(run_instant(context), utc_now()))
+            project_ids = parse_project_ids(self.project_ids) if is_set(self.project_ids) else None
+            set_link(self, context, hook.settings)
             report = _empty_report(rules, dry_run=is_dry_run)
-            reading: BatchResult[list[Tag]] = self._plan(hook, rules, report)
+            reading = self._plan(hook, rules, report, project_ids)
             if reading.interrupted or reading.fatal:
                 raise_for_failures(reading)
             _log_plan(report)
             if len(report["planned"]) > max_removals:
                 push(context, "return_value", report)
-                raise AirflowFailException(
-                    f"The plan has {len(report['planned'])} removals, more than max_removals={max_removals}; nothing "
-                    "was removed. Check the plan above, then raise max_removals or narrow the rules."
+                message = (
+                    f"The plan has {count_of(len(report['planned']), 'removal')}, more than "
+                    f"max_removals={max_removals}; nothing was removed. Check the plan above, then raise max_removals "
+                    "or narrow the rules."
                 )
+                log.error("%s", message)
+                raise AirflowFailException(message)
             removing: BatchResult[TagChange] = BatchResult()
             if is_dry_run:
                 log.info("Dry run: nothing was removed")
@@ -186,37 +220,41 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             raise_for_failures(result)
             return report
 
-    def _rules(self, context: Context) -> CleanUpRules:
-        names, keep = parse_patterns(self.names, "names"), parse_patterns(self.keep, "keep")
-        if self._has_plan:
-            _parse_planned(self.plan)
-            if names:
-                raise InvalidArgumentError(_PLAN_AND_RULES)
-            return _parse_rules(self.plan, keep=keep)
-        if self.older_than is not None and not isinstance(self.older_than, timedelta):
-            raise InvalidArgumentError(f"older_than is {type_name(self.older_than)}; it must be a timedelta.")
-        return _checked(
-            CleanUpRules(
-                names=names, keep=keep, expired=self.expired, older_than=self.older_than, now=run_instant(context)
-            )
-        )
+    def _rules(self, now: datetime) -> CleanUpRules:
+        keep = _parse_patterns(self.keep, "keep")
+        self._check_alone_with_plan()
+        if is_set(self.plan):
+            return _parse_plan(self.plan, keep)[1]
+        return self._own_rules(_parse_patterns(self.names, "names"), keep, now)
 
-    def _plan(self, hook: PaperspaceHook, rules: CleanUpRules, report: Report) -> BatchResult[list[Tag]]:
-        """Fill the report's plan: from the plan of another task, or by reading the projects."""
-        if self._has_plan:
-            report["planned"] = _parse_planned(self.plan)
+    def _check_alone_with_plan(self) -> None:
+        if is_set(self.plan) and any(map(is_set, (self.names, self.expired, self.older_than))):
+            raise InvalidArgumentError("with plan, leave out names, older_than and expired; keep may be added.")
+
+    def _own_rules(self, names: tuple[Pattern, ...], keep: tuple[Pattern, ...], now: datetime) -> CleanUpRules:
+        older_than = parse_duration(self.older_than, "older_than") if is_set(self.older_than) else None
+        expired = parse_bool(self.expired, "expired") if is_set(self.expired) else True
+        return _checked(CleanUpRules(names=names, keep=keep, expired=expired, older_than=older_than, now=now))
+
+    def _plan(
+        self, hook: PaperspaceHook, rules: CleanUpRules, report: Report, project_ids: list[str] | None
+    ) -> BatchResult[list[Tag]]:
+        """Fill the report's plan: from the plan of another task, or by reading the projects.
+
+        :param project_ids: None for every project of the team.
+        """
+        if is_set(self.plan):
+            report["planned"], _ = _parse_plan(self.plan, ())
             report["projects"] = len({removal["project_id"] for removal in report["planned"]})
             return BatchResult()
-        if self.project_ids is None:
-            projects = {project.id: project.name for project in hook.iter_projects() if project.dt_deleted is None}
+        if project_ids is None:
+            projects = {project.id: project.name for project in self.list_projects(hook)}
         else:
-            projects = dict.fromkeys(parse_project_ids(self.project_ids), "")
-        is_whole_team = self.project_ids is None
+            projects = dict.fromkeys(project_ids, "")
         result = self.run_batch(
             hook,
             projects,
-            lambda project_id: _read_affected(project_id, rules, deleted_ok=is_whole_team),
-            max_concurrency=self.max_concurrency,
+            lambda project_id: _read_affected(project_id, rules, deleted_ok=project_ids is None),
         )
         report["projects"] = len(projects)
         for project_id, tags in result.done.items():
@@ -239,8 +277,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         result = self.run_batch(
             hook,
             planned,
-            lambda id_: converge_project_tags(id_, _removing_stale(planned[id_], rules), changes.start(id_)),
-            max_concurrency=self.max_concurrency,
+            lambda id_: _remove_stale(changes.start(id_), planned[id_], rules),
         )
         records = changes.records()
         report["removed"] = [
@@ -252,16 +289,13 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             {"project_id": project_id, "tag": name, "why": why}
             for project_id, change in result.done.items()
             for name in planned[project_id]
-            if (why := _why_spared(name, change, records[project_id]))
+            if (why := _why_spared(name, change, records.get(project_id)))
         ]
-        log.info("Removed %d of %d planned tags", len(report["removed"]), len(report["planned"]))
+        log.info("Removed %d of %s", len(report["removed"]), count_of(len(report["planned"]), "planned tag"))
         if report["spared"]:
             rows = [(spared["project_id"], spared["tag"], spared["why"]) for spared in report["spared"]]
             log.info("Planned, but left in place:\n%s", table(("project", "tag", "why"), rows))
         return result
-
-
-_PLAN_AND_RULES: Final = "with plan, leave out project_ids, names, older_than and expired; keep may be added."
 
 
 def _empty_report(rules: CleanUpRules, *, dry_run: bool) -> Report:
@@ -292,16 +326,26 @@ def _read_affected(project_id: str, rules: CleanUpRules, *, deleted_ok: bool) ->
     return [tag for tag in tags if rules.stale_reason(tag) or rules.unreadable_reason(tag)]
 
 
-def _removing_stale(planned: Iterable[str], rules: CleanUpRules) -> Policy:
-    """Return the policy that removes those of the planned tags that are stale as they are now."""
-    return lambda tags: TagTarget(
-        absent=tuple(name for name in planned if name not in tags or rules.stale_reason(tags[name]))
-    )
+def _remove_stale(change: TagChange, planned: Iterable[str], rules: CleanUpRules) -> Flow[TagChange]:
+    """Remove the planned tags that are still stale; none if the project was deleted."""
+
+    def policy(tags: Mapping[str, Tag]) -> TagTarget:
+        return TagTarget(absent=tuple(name for name in planned if name not in tags or rules.stale_reason(tags[name])))
+
+    try:
+        return (yield from converge_project_tags(change.project_id, policy, change))
+    except NotFoundError:
+        if change.before is not None:
+            raise
+        log.info("Project %r was deleted since it was planned", change.project_id)
+        return change
 
 
-def _why_spared(name: str, change: TagChange, record: ChangeRecord) -> str:
+def _why_spared(name: str, change: TagChange, record: ChangeRecord | None) -> str:
     """Return why a planned tag was not removed by this task; empty if it was."""
-    if name in record["removed"]:
+    if change.before is None:
+        return "its project was deleted"
+    if record is not None and name in record["removed"]:
         return ""
     if name in change.absent:
         return "already gone"
@@ -313,7 +357,7 @@ def _removed_earlier(project_id: str, tag: str) -> Removal:
 
 
 def _combined(reading: BatchResult[Any], removing: BatchResult[Any]) -> BatchResult[Any]:
-    """Return what became of each project in both steps: one that failed or remains in either is not done."""
+    """Return the results of both steps: a project that failed or remains in either step is not done."""
     failed, remaining = {**reading.failed, **removing.failed}, [*reading.remaining, *removing.remaining]
     done = {**reading.done, **removing.done}
     return BatchResult(
@@ -323,6 +367,24 @@ def _combined(reading: BatchResult[Any], removing: BatchResult[Any]) -> BatchRes
         reading.fatal or removing.fatal,
         reading.interrupted or removing.interrupted,
     )
+
+
+def _parse_patterns(value: object, argument: str) -> tuple[Pattern, ...]:
+    return parse_patterns(value, argument) if is_set(value) else ()
+
+
+def _parse_plan(plan: object, keep: tuple[Pattern, ...]) -> tuple[list[Removal], CleanUpRules]:
+    """Return the removals and the rules in a plan.
+
+    :param keep: more names or patterns of tags that stay.
+    :raises InvalidArgumentError: it is not a plan. The message starts with ``plan``.
+    """
+    check_not_empty("plan", plan)
+    try:
+        return _parse_planned(plan), _parse_rules(plan, keep=keep)
+    except InvalidArgumentError as error:
+        message = str(error)
+        raise InvalidArgumentError(message if message.startswith("plan ") else f"plan: {message}") from None
 
 
 def _parse_planned(plan: object) -> list[Removal]:
@@ -344,7 +406,7 @@ def _parse_planned(plan: object) -> list[Removal]:
     return list(removals.values())
 
 
-def _parse_rules(plan: Any, *, keep: tuple[str, ...]) -> CleanUpRules:
+def _parse_rules(plan: Any, *, keep: tuple[Pattern, ...]) -> CleanUpRules:
     """Return the rules in a plan.
 
     :param keep: more names or patterns of tags that stay.
@@ -355,13 +417,13 @@ def _parse_rules(plan: Any, *, keep: tuple[str, ...]) -> CleanUpRules:
     try:
         now = datetime.fromisoformat(str(rules.get("now")))
     except ValueError:
-        raise InvalidArgumentError("The plan's rule now must be a date-time.") from None
+        raise InvalidArgumentError("its rule now must be a date-time.") from None
     if now.tzinfo is None:
-        raise InvalidArgumentError("The plan's rule now has no time zone.")
+        raise InvalidArgumentError("its rule now has no time zone.")
     return _checked(
         CleanUpRules(
-            names=check_tag_names(rules.get("names")),
-            keep=(*check_tag_names(rules.get("keep")), *keep),
+            names=parse_patterns(rules["names"], "its rule names") if rules.get("names") else (),
+            keep=(*(parse_patterns(rules["keep"], "its rule keep") if rules.get("keep") else ()), *keep),
             expired=rules["expired"],
             older_than=_parse_older_than(rules.get("older_than_s")),
             now=now,
@@ -373,13 +435,12 @@ def _parse_older_than(seconds: Any) -> timedelta | None:
     if seconds is None:
         return None
     if type(seconds) not in (int, float) or not 0 < seconds <= timedelta.max.days * 86_400:
-        raise InvalidArgumentError("The plan's rule older_than_s must be a number of seconds above 0.")
+        raise InvalidArgumentError("its rule older_than_s must be a number of seconds above 0.")
     return timedelta(seconds=seconds)
 
 
 def _checked(rules: CleanUpRules) -> CleanUpRules:
-    if rules.older_than is not None and rules.older_than <= timedelta(0):
-        raise InvalidArgumentError(f"older_than is {rules.older_than}; it must be longer than 0.")
+    """Return the rules, of which at least one must be able to make a tag stale."""
     if not rules.names and not rules.expired and rules.older_than is None:
         raise InvalidArgumentError("No tag can be stale: set names or older_than, or leave expired=True.")
     return rules
@@ -387,7 +448,7 @@ def _checked(rules: CleanUpRules) -> CleanUpRules:
 
 def _log_plan(report: Report) -> None:
     planned, unreadable = report["planned"], report["unreadable"]
-    log.info("%d tags to remove from %d projects", len(planned), report["projects"])
+    log.info("%s to remove from %s", count_of(len(planned), "tag"), count_of(report["projects"], "project"))
     if planned:
         rows = [(item["project_id"], item["project"], item["tag"], item["reason"]) for item in planned]
         log.info("Plan:\n%s", table(("project", "name", "tag", "reason"), rows))

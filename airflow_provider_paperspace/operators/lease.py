@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_paperspace._arguments import Tags, parse_tag_names
+from airflow_provider_paperspace._arguments import (
+    NOT_SET,
+    NotSet,
+    ProjectIds,
+    Tags,
+    check_not_empty,
+    is_constant,
+    naming_task,
+    parse_tag_names,
+)
 from airflow_provider_paperspace.api import policies
-from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.project_tags import converge_project_tags
 from airflow_provider_paperspace.operators._base import ProjectTagsOperator, tags_as_json
-from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator, ListProjectTagsOperator
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
@@ -23,23 +32,25 @@ class ProjectTagLease:
 
     ::
 
-        with ProjectTagLease(task_id="gpu", project_id="prmximcci", tags="in-use:{{ run_id }}"):
+        with ProjectTagLease(task_id="lease", tags="in-use", project_id="prmximcci"):
             train() >> evaluate()
 
-    It makes three tasks: ``gpu_look`` reads which tags are there, ``gpu_take`` adds what is missing, and the teardown
-    ``gpu_return`` removes what was not there at the look, whether the tasks between succeed, fail or are skipped. The
-    look is a task of its own so that it holds through every retry of the others.
+    It creates two tasks: ``lease_take`` adds the tag, and the teardown ``lease_return`` removes it, whether the tasks
+    in between succeed, fail or are skipped.
 
-    Put the run id into the name, as above: then the tag is the run's own, and is returned whatever was there at the
-    look. Without it, two runs that lease the same tag at the same time cannot tell whose it is; and if the return
-    failed and the group is cleared, the new look finds the old tag and leaves it.
+    Each run has its own tag, ``in-use/<DAG id>-<8 hex digits>``, which stays the same when a task is retried. So a
+    retry adds no second tag, a run removes only its own tag, and several runs can hold a lease on the same project.
+    ``ProjectTagSensor(tags="in-use/*", mode_of_match="none")`` waits until a project is free. If a run could not remove
+    its tag, a clean-up can, with the pattern ``in-use/*``; the tag's ``dtCreated`` is when the lease was taken.
 
-    :param task_id: prefix of the three task ids.
-    :param tags: a name, a list of names, or tags as another task returned them. Templated.
+    :param task_id: prefix of the two task ids.
+    :param tags: first part of the tag name, such as ``in-use`` for ``in-use/...``, or a list of these. Templated.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
+    :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
-    :param kwargs: arguments for all three tasks, such as ``retries``.
+    :param kwargs: arguments for both tasks, such as ``retries``.
     """
 
     def __init__(
@@ -47,32 +58,29 @@ class ProjectTagLease:
         *,
         task_id: str,
         tags: Tags,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
     ) -> None:
-        if "project_ids" in kwargs:
-            raise InvalidArgumentError(
-                "A lease is for one project: set project_id or project_name, and make one lease per project."
-            )
-        project: dict[str, Any] = {
+        arguments: dict[str, Any] = {
+            "tags": tags,
+            "lease_id": task_id,
             "project_id": project_id,
             "project_name": project_name,
+            "project_ids": project_ids,
+            "max_concurrency": max_concurrency,
             "paperspace_conn_id": paperspace_conn_id,
             **kwargs,
         }
-        self.look = ListProjectTagsOperator(task_id=f"{task_id}_look", **project)
-        self.take = AddProjectTagOperator(task_id=f"{task_id}_take", tags=tags, **project)
-        self.give_back = ReturnProjectTagOperator(
-            task_id=f"{task_id}_return", tags=tags, before=self.look.output, **project
-        )
-        self.look >> self.take
-        # Both are its setups: a lease that was taken in part is returned, too.
-        self.give_back.as_teardown(setups=[self.look, self.take])
+        self.take = TakeProjectTagLeaseOperator(task_id=f"{task_id}_take", **arguments)
+        self.give_back = ReturnProjectTagLeaseOperator(task_id=f"{task_id}_return", **arguments)
+        self.give_back.as_teardown(setups=[self.take])
 
     def __enter__(self) -> Self:
-        self.give_back.__enter__()  # type: ignore[no-untyped-call]  # Airflow gives it no types
+        self.give_back.__enter__()  # type: ignore[no-untyped-call]  # Airflow has no types for it
         return self
 
     def __exit__(
@@ -81,52 +89,141 @@ class ProjectTagLease:
         self.give_back.__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
 
-class ReturnProjectTagOperator(ProjectTagsOperator):
-    """Remove tags from a project that were not there before: the last task of a lease.
+class TakeProjectTagLeaseOperator(ProjectTagsOperator):
+    """Add the tags of a lease: the first task of :class:`ProjectTagLease`.
 
-    Returns the tags that were removed. What was changed becomes XCom ``change``.
+    Returns the tags; for many projects, by project id. The change record is pushed as XCom ``change``.
 
-    :param tags: a name, a list of names, or tags as another task returned them. Templated.
-    :param before: the tags that were there before, which stay, as ``ListProjectTagsOperator`` returned them. Templated.
+    :param tags: first part of the tag names: a name, or a list of names. Templated.
+    :param lease_id: the ``task_id`` of the lease, from which part of the tag names is derived.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
+    :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
     """
 
-    template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags", "before")
+    template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags")
 
     def __init__(
         self,
         *,
         tags: Tags,
-        before: Any,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
+        lease_id: str,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
     ) -> None:
         super().__init__(
             project_id=project_id,
             project_name=project_name,
-            project_ids=None,
-            max_concurrency=1,
+            project_ids=project_ids,
+            max_concurrency=max_concurrency,
             paperspace_conn_id=paperspace_conn_id,
             **kwargs,
         )
         self.tags = tags
-        self.before = before
+        self.lease_id = lease_id
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            check_not_empty("lease_id", self.lease_id)
+            if is_constant(self.tags):
+                _parse_lease_tags(self.tags)
 
     def execute(self, context: Context) -> list[TagJson] | dict[str, list[TagJson]]:
-        """Return the tags that were removed."""
+        """Add the tags, and return them."""
         with self.open_hook() as hook, self.record_changes(context) as changes:
-            before = set(parse_tag_names(self.before, "before"))
-            run_id = getattr(context.get("ti"), "run_id", None)
-            # A tag with the run id is its own: a look that came after a failed return would take it for another's.
-            own = [name for name in parse_tag_names(self.tags) if name not in before or (run_id and run_id in name)]
-            policy = policies.removing(own)
+            names = lease_names(self.tags, self.lease_id, context)
+            policy = policies.adding(names)
+            return self.run_for_projects(
+                hook,
+                context,
+                lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
+                lambda change: tags_as_json(change.present(names)),
+            )
+
+
+class ReturnProjectTagLeaseOperator(ProjectTagsOperator):
+    """Remove the tags of a lease: the last task of :class:`ProjectTagLease`.
+
+    Returns the tags that were removed; for many projects, by project id. The change record is pushed as XCom
+    ``change``.
+
+    :param tags: first part of the tag names: a name, or a list of names. Templated.
+    :param lease_id: the ``task_id`` of the lease, from which part of the tag names is derived.
+    :param project_id: the project id, or the project as another task returned it. Templated.
+    :param project_name: the exact project name, instead of its id. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
+    :param max_concurrency: maximum number of projects at a time.
+    :param paperspace_conn_id: the connection id. Templated.
+    """
+
+    template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags")
+
+    def __init__(
+        self,
+        *,
+        tags: Tags,
+        lease_id: str,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
+        max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
+        paperspace_conn_id: str = "paperspace_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            project_id=project_id,
+            project_name=project_name,
+            project_ids=project_ids,
+            max_concurrency=max_concurrency,
+            paperspace_conn_id=paperspace_conn_id,
+            **kwargs,
+        )
+        self.tags = tags
+        self.lease_id = lease_id
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            check_not_empty("lease_id", self.lease_id)
+            if is_constant(self.tags):
+                _parse_lease_tags(self.tags)
+
+    def execute(self, context: Context) -> list[TagJson] | dict[str, list[TagJson]]:
+        """Remove the tags, and return those that were removed."""
+        with self.open_hook() as hook, self.record_changes(context) as changes:
+            policy = policies.removing(lease_names(self.tags, self.lease_id, context))
             return self.run_for_projects(
                 hook,
                 context,
                 lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
                 lambda change: tags_as_json(change.removed),
             )
+
+
+def lease_names(tags: object, lease_id: str, context: Context) -> list[str]:
+    """Return the tag names of a lease: the same for every try, different for each run, DAG, lease and mapped task.
+
+    :raises InvalidArgumentError: there are no names.
+    """
+    ti: Any = context["ti"]
+    holder = repr((ti.dag_id, ti.run_id, lease_id, ti.map_index))
+    digest = hashlib.sha256(holder.encode()).hexdigest()[:8]
+    return [f"{name}/{ti.dag_id}-{digest}" for name in _parse_lease_tags(tags)]
+
+
+def _parse_lease_tags(tags: object) -> list[str]:
+    """Return the names, of which there must be at least one: a lease without a tag would protect nothing."""
+    names = parse_tag_names(tags)
+    check_not_empty("tags", names)
+    return names

@@ -1,12 +1,13 @@
 """Operators that list, add, remove and set tags, and undo such changes.
 
 A task works on one project (``project_id``, or ``project_name``) or on many (``project_ids``). Tags are returned as
-plain JSON under the API's own keys::
+plain JSON with the keys of the API::
 
     [{"id": 7, "name": "nightly", "dtCreated": "2026-03-02T09:15:00.000Z"}]
 
-so that the output of one task is the ``tags`` of the next; for many projects, by project id. All are safe to repeat:
-where nothing differs, nothing is written. A project that does not exist fails the task without a retry.
+so the output of one task can be the ``tags`` of the next. For many projects, the output is an object with one such list
+per project id. All operators are safe to repeat: if nothing differs, nothing is written. A project that does not exist
+fails the task without a retry.
 """
 
 from __future__ import annotations
@@ -17,35 +18,47 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace._arguments import (
+    NOT_SET,
+    NotSet,
+    ProjectIds,
     Tags,
-    check_not_none,
+    TaskArgumentError,
+    check_one_of,
+    is_constant,
+    is_set,
+    naming_task,
     parse_bool,
+    parse_day,
+    parse_duration,
     parse_last_day,
+    parse_prefix,
     parse_tag_names,
 )
 from airflow_provider_paperspace.api import policies
+from airflow_provider_paperspace.api._checks import check_order
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.project_tags import (
     converge_project_tags,
     list_project_tags,
     plan_project_tags,
 )
-from airflow_provider_paperspace.links.paperspace import push_link
+from airflow_provider_paperspace.links.paperspace import set_link
 from airflow_provider_paperspace.operators._base import (
     PaperspaceOperator,
     ProjectTagsOperator,
     raise_for_failures,
     run_instant,
     tags_as_json,
+    utc_now,
 )
-from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY
-from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, parse_records, record_of_plan
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, count_of
+from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, parse_records
 from airflow_provider_paperspace.rules.expiry import ExpiringName, has_unreadable_date, parse_expiring_name
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api._messages import Flow
-    from airflow_provider_paperspace.api.models import Tag, TagJson, TagPlan
+    from airflow_provider_paperspace.api.models import Tag, TagChange, TagJson, TagPlan
     from airflow_provider_paperspace.protocol import Order
 
 log = logging.getLogger(__name__)
@@ -61,7 +74,7 @@ class ListProjectTagsOperator(ProjectTagsOperator):
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the
         project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
-    :param project_ids: the ids of many projects, or the projects, instead of one. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param order: by creation, ``desc`` newest first or ``asc`` oldest first.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -70,9 +83,9 @@ class ListProjectTagsOperator(ProjectTagsOperator):
     def __init__(
         self,
         *,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None = None,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
         order: Order = "desc",
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
@@ -87,14 +100,22 @@ class ListProjectTagsOperator(ProjectTagsOperator):
             **kwargs,
         )
         self.order = order
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            check_order(self.order)
 
     def execute(self, context: Context) -> list[TagJson] | dict[str, list[TagJson]]:
         """Return the tags of the project, or of each project."""
-        level = logging.INFO if self.project_ids is None else logging.DEBUG
+        level = logging.DEBUG if is_set(self.project_ids) else logging.INFO
 
         def list_and_log(project_id: str) -> Flow[list[Tag]]:
             tags = yield from list_project_tags(project_id, order=self.order)
-            log.log(level, "Project %r: %d tags%s", project_id, len(tags), _listed([tag.name for tag in tags]))
+            listed = _listed([tag.name for tag in tags])
+            log.log(level, "Project %r: %s%s", project_id, count_of(len(tags), "tag"), listed)
             return tags
 
         with self.open_hook() as hook:
@@ -104,17 +125,18 @@ class ListProjectTagsOperator(ProjectTagsOperator):
 class AddProjectTagOperator(ProjectTagsOperator):
     """Add one or many tags to a project, or to many projects; existing tags stay.
 
-    Returns the tags that are now there, in the given order; for many projects, by project id. What was changed becomes
-    XCom ``change``.
+    Returns the tags that are now there, in the given order; for many projects, by project id. The change record is
+    pushed as XCom ``change``.
 
     :param tags: a name, a list of names, or tags as another task returned them. Templated.
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the
         project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
-    :param project_ids: the ids of many projects, or the projects, instead of one. Templated.
-    :param expires_in: how long the tags hold, counted from the end of the run's data interval: ``gpu-demo`` is written
-        as ``gpu-demo@2026-12-01``, which ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
-    :param expires_on: the last day on which the tags hold, instead of ``expires_in``: a date, or ``YYYY-MM-DD``.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
+    :param expires_in: how long the tags are valid, counted from the end of the data interval of a scheduled run, or
+        from when any other run was due. ``gpu-demo`` then becomes ``gpu-demo@2026-12-01``, which
+        ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
+    :param expires_on: the last day on which the tags are valid, instead of ``expires_in``: a date, or ``YYYY-MM-DD``.
         Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -126,11 +148,11 @@ class AddProjectTagOperator(ProjectTagsOperator):
         self,
         *,
         tags: Tags,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None = None,
-        expires_in: timedelta | None = None,
-        expires_on: date | str | None = None,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
+        expires_in: timedelta | NotSet = NOT_SET,
+        expires_on: date | str | NotSet = NOT_SET,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
@@ -143,19 +165,28 @@ class AddProjectTagOperator(ProjectTagsOperator):
             paperspace_conn_id=paperspace_conn_id,
             **kwargs,
         )
-        if expires_in is not None and expires_on is not None:
-            raise InvalidArgumentError(f"Task {self.task_id!r}: set expires_in or expires_on, not both.")
+        if expires_in is not NOT_SET and expires_on is not NOT_SET:
+            raise TaskArgumentError(f"Task {self.task_id!r}: set expires_in or expires_on, not both.")
         self.tags = tags
         self.expires_in = expires_in
         self.expires_on = expires_on
-        self._has_expires_on = expires_on is not None
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            if is_set(self.expires_in):
+                parse_duration(self.expires_in, "expires_in")
+            if is_set(self.expires_on) and is_constant(self.expires_on):
+                parse_day(self.expires_on)
+            if is_constant(self.tags):
+                parse_tag_names(self.tags)
 
     def execute(self, context: Context) -> list[TagJson] | dict[str, list[TagJson]]:
         """Add the tags, and return those that are now there."""
         with self.open_hook() as hook, self.record_changes(context) as changes:
-            if self._has_expires_on:
-                check_not_none(expires_on=self.expires_on)
-            last_day = parse_last_day(self.expires_in, self.expires_on, run_instant(context))
+            last_day = parse_last_day(self.expires_in, self.expires_on, start=run_instant(context), now=utc_now())
             names = parse_tag_names(self.tags)
             if last_day is not None:
                 names = [_expiring_name(name, last_day) for name in names]
@@ -171,13 +202,14 @@ class AddProjectTagOperator(ProjectTagsOperator):
 class RemoveProjectTagOperator(ProjectTagsOperator):
     """Remove one or many tags from a project, or from many projects. All other tags stay.
 
-    Returns the tags that were removed; for many projects, by project id. What was changed becomes XCom ``change``.
+    Returns the tags that were removed; for many projects, by project id. The change record is pushed as XCom
+    ``change``.
 
     :param tags: a name, a list of names, or tags as another task returned them. Templated.
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the
         project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
-    :param project_ids: the ids of many projects, or the projects, instead of one. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param missing_ok: whether missing tags are allowed. If not, the task fails and removes nothing from that project.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -189,9 +221,9 @@ class RemoveProjectTagOperator(ProjectTagsOperator):
         self,
         *,
         tags: Tags,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None = None,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
         missing_ok: bool = True,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
@@ -207,36 +239,60 @@ class RemoveProjectTagOperator(ProjectTagsOperator):
         )
         self.tags = tags
         self.missing_ok = missing_ok
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            parse_bool(self.missing_ok, "missing_ok")
+            if is_constant(self.tags):
+                parse_tag_names(self.tags)
 
     def execute(self, context: Context) -> list[TagJson] | dict[str, list[TagJson]]:
         """Remove the tags, and return those that were removed."""
         with self.open_hook() as hook, self.record_changes(context) as changes:
-            policy = policies.removing(parse_tag_names(self.tags), missing_ok=self.missing_ok)
+            missing_ok = parse_bool(self.missing_ok, "missing_ok")
+            policy = policies.removing(parse_tag_names(self.tags), missing_ok=missing_ok)
             return self.run_for_projects(
                 hook,
                 context,
                 lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
-                lambda change: tags_as_json(change.removed),
+                _removed,
             )
 
 
+def _removed(change: TagChange) -> list[TagJson]:
+    """Return the removed tags, and warn about a missing one that looks like a pattern."""
+    for name in change.absent:
+        if any(character in name for character in "*?["):
+            log.warning(
+                "Project %r: no tag is named %r. RemoveProjectTagOperator takes literal names; to remove by pattern, "
+                "use CleanUpProjectTagsOperator(names=...).",
+                change.project_id,
+                name,
+            )
+    return tags_as_json(change.removed)
+
+
 class SetProjectTagsOperator(ProjectTagsOperator):
-    """Make these the only tags of a project, or of many: of all its tags, or of those that start with a prefix.
+    """Set the tags of a project, or of many: keep only these among all its tags, or among those with a prefix.
 
     With ``within="stage:"``, setting ``stage:evaluated`` removes ``stage:training`` and touches nothing else. Missing
     tags are added before others are removed, and only the difference is sent: an interrupted task leaves the project
     with both tags rather than with none, and the tags of other writers survive.
 
     Returns the change record (project, before, after, added, removed, by which task), which
-    :class:`UndoProjectTagChangeOperator` takes back; for many projects, by project id.
+    :class:`UndoProjectTagChangeOperator` can undo; for many projects, by project id.
 
     :param tags: a name, a list of names, or tags as another task returned them. Templated.
-    :param within: the prefix of the tags to manage. None manages all tags of the project, and removes all others.
-        Templated.
+    :param within: the prefix of the tags to manage. Templated.
+    :param replace_all: instead of ``within``: whether to remove every tag of the project that is not in ``tags``.
+    :param allow_empty: whether ``tags`` may be an empty list, which removes all managed tags.
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the
         project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
-    :param project_ids: the ids of many projects, or the projects, instead of one. Templated.
+    :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param dry_run: whether to return what would be changed, without changing it. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -248,10 +304,12 @@ class SetProjectTagsOperator(ProjectTagsOperator):
         self,
         *,
         tags: Tags,
-        within: str | None = None,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
-        project_ids: Sequence[Any] | Mapping[str, Any] | None = None,
+        within: str | NotSet = NOT_SET,
+        replace_all: bool = False,
+        allow_empty: bool = False,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
+        project_ids: ProjectIds | NotSet = NOT_SET,
         dry_run: bool | str = False,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
@@ -265,24 +323,47 @@ class SetProjectTagsOperator(ProjectTagsOperator):
             paperspace_conn_id=paperspace_conn_id,
             **kwargs,
         )
+        check_one_of(self.task_id, within=within, replace_all=replace_all)
         self.tags = tags
         self.within = within
-        self._has_prefix = within is not None
+        self.replace_all = replace_all
+        self.allow_empty = allow_empty
         # `dry_run` is a method of every Airflow operator.
         self.is_dry_run = dry_run
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        with naming_task(self.task_id):
+            parse_bool(self.replace_all, "replace_all")
+            parse_bool(self.allow_empty, "allow_empty")
+            if is_constant(self.is_dry_run):
+                parse_bool(self.is_dry_run, "dry_run")
+            if is_constant(self.within):
+                within = parse_prefix(self.within) if is_set(self.within) else None
+                policies.setting(self._names() if is_constant(self.tags) else [], within=within)
+            elif is_constant(self.tags):
+                self._names()
+
+    def _names(self) -> list[str]:
+        names = parse_tag_names(self.tags)
+        if not names and not parse_bool(self.allow_empty, "allow_empty"):
+            which = f"all tags that start with {self.within!r}" if is_set(self.within) else "all tags"
+            raise InvalidArgumentError(f"tags is empty, which would remove {which}. If so, set allow_empty=True.")
+        return names
 
     def execute(self, context: Context) -> ChangeRecord | dict[str, ChangeRecord]:
         """Set the tags, or plan to; return the change record."""
         with self.open_hook() as hook, self.record_changes(context) as changes:
-            if self._has_prefix:
-                check_not_none(within=self.within)
-            policy = policies.setting(parse_tag_names(self.tags), within=self.within)
+            within = parse_prefix(self.within) if is_set(self.within) else None
+            policy = policies.setting(self._names(), within=within)
             if parse_bool(self.is_dry_run, "dry_run"):
                 return self.run_for_projects(
                     hook,
                     context,
                     lambda project_id: plan_project_tags(project_id, policy),
-                    lambda plan: _record_dry_run(plan, context),
+                    lambda plan: _record_dry_run(plan, changes),
                 )
             return self.run_for_projects(
                 hook,
@@ -295,8 +376,9 @@ class SetProjectTagsOperator(ProjectTagsOperator):
 class UndoProjectTagChangeOperator(PaperspaceOperator):
     """Undo what another task changed: remove what it added, add what it removed, and nothing else.
 
-    What others did since stays. The record of a dry run contains nothing to undo. Returns the records of its own
-    changes, by project id.
+    Changes that others made since are kept. If it is unknown whether the other task changed a tag, that tag is left
+    alone, with a warning. For the record of a dry run there is nothing to undo. If the other task left no record, the
+    task fails. Returns the records of its own changes, by project id.
 
     :param change: what the other task pushed as XCom ``change``: ``task.output["change"]``; or the output of
         :class:`SetProjectTagsOperator`; or a list of these, from a mapped task. Templated.
@@ -314,20 +396,27 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(paperspace_conn_id=paperspace_conn_id, **kwargs)
+        super().__init__(max_concurrency=max_concurrency, paperspace_conn_id=paperspace_conn_id, **kwargs)
         self.change = change
-        self.max_concurrency = max_concurrency
+        self.check_constants()
+
+    def check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        super().check_constants()
+        if is_constant(self.change):
+            with naming_task(self.task_id):
+                parse_records(self.change)
 
     def execute(self, context: Context) -> dict[str, ChangeRecord]:
         """Undo the changes of all projects."""
         with self.open_hook() as hook, ChangeLog(context, single=False) as changes:
             policy_by_project = _undoing(parse_records(self.change))
-            push_link(context, hook, next(iter(policy_by_project)) if len(policy_by_project) == 1 else None)
+            only = next(iter(policy_by_project)) if len(policy_by_project) == 1 else None
+            set_link(self, context, hook.settings, only)
             result = self.run_batch(
                 hook,
                 policy_by_project,
                 lambda id_: converge_project_tags(id_, policy_by_project[id_], changes.start(id_)),
-                max_concurrency=self.max_concurrency,
             )
             raise_for_failures(result)
             return changes.records()
@@ -342,14 +431,27 @@ def _expiring_name(name: str, last_day: date) -> str:
 
 
 def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:
-    """Return what each project should become again; of two records of a project, the later is undone first."""
+    """Return the policy that undoes the changes of each project; later changes are undone first."""
     wanted_by_project: dict[str, dict[str, bool]] = {}
     for record in reversed(records):
         if record["dry_run"]:
             log.info("Project %r: the change was a dry run; nothing to undo", record["project_id"])
             continue
+        if record["unsettled"]:
+            log.warning(
+                "Project %r: unknown whether the other task changed %s; left alone",
+                record["project_id"],
+                ", ".join(map(repr, record["unsettled"])),
+            )
+        if not record["complete"]:
+            log.warning(
+                "Project %r: an earlier try of the other task may have changed more than its record contains",
+                record["project_id"],
+            )
         wanted = wanted_by_project.setdefault(record["project_id"], {})
         wanted.update(dict.fromkeys(record["added"], False) | dict.fromkeys(record["removed"], True))
+        for name in record["unsettled"]:
+            wanted.pop(name, None)
     return {
         project_id: policies.changing(
             add=[name for name, is_present in wanted.items() if is_present],
@@ -359,14 +461,14 @@ def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:
     }
 
 
-def _record_dry_run(plan: TagPlan, context: Context) -> ChangeRecord:
+def _record_dry_run(plan: TagPlan, changes: ChangeLog) -> ChangeRecord:
     log.info(
         "Dry run. Project %r: would add %s; would remove %s",
         plan.project_id,
         ", ".join(map(repr, plan.add)) or "nothing",
         ", ".join(map(repr, plan.remove)) or "nothing",
     )
-    return record_of_plan(plan, context)
+    return changes.record_plan(plan)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Which tags are stale.
 
-A tag is stale when it has expired (``expired``), or when it matches ``names``. ``older_than`` narrows ``names`` to tags
-whose ``dtCreated`` is that old; without ``names`` it applies to every tag of that age. ``keep`` always wins. A tag with
-an unreadable date is left in place and reported.
+A tag is stale when it has expired (``expired``), or when it matches ``names``. ``older_than`` limits ``names`` to tags
+whose ``dtCreated`` is longer ago than that; without ``names``, every tag older than that is stale. ``keep`` always
+wins. A tag with an unreadable date is left in place and reported.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypedDict
 
+from airflow_provider_paperspace._quoting import quoted
 from airflow_provider_paperspace.api.models import Tag
 from airflow_provider_paperspace.rules.expiry import has_unreadable_date, parse_expiring_name
-from airflow_provider_paperspace.rules.patterns import first_match
+from airflow_provider_paperspace.rules.patterns import NameJson, Pattern, first_match
 
 
 class RulesJson(TypedDict):
     """The rules as they cross XCom."""
 
-    names: list[str]
-    keep: list[str]
+    names: list[str | NameJson]
+    keep: list[str | NameJson]
     expired: bool
     older_than_s: float | None
     now: str
@@ -33,12 +34,12 @@ class CleanUpRules:
     :param names: names or patterns of stale tags.
     :param keep: names or patterns of tags that stay, whatever the other rules say.
     :param expired: whether tags are stale once their last day is over.
-    :param older_than: how long ago a tag must have been created.
+    :param older_than: minimum age of a tag, by its ``dtCreated``.
     :param now: the aware instant that counts as now.
     """
 
-    names: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
+    names: tuple[Pattern, ...] = ()
+    keep: tuple[Pattern, ...] = ()
     expired: bool = True
     older_than: timedelta | None = None
     now: datetime
@@ -56,14 +57,14 @@ class CleanUpRules:
         if self.expired and has_unreadable_date(tag.name):
             return "the part after its last '@' is not a date such as 2026-12-01"
         if self.older_than is not None and tag.created_at is None:
-            return f"its dtCreated {tag.dt_created!r} is not a date-time"
+            return f"its dtCreated {quoted(tag.dt_created)} is not a date-time"
         return None
 
     def as_json(self) -> RulesJson:
         """Return the rules as plain JSON."""
         return {
-            "names": list(self.names),
-            "keep": list(self.keep),
+            "names": [pattern.as_json() for pattern in self.names],
+            "keep": [pattern.as_json() for pattern in self.keep],
             "expired": self.expired,
             "older_than_s": None if self.older_than is None else self.older_than.total_seconds(),
             "now": self.now.astimezone(UTC).isoformat(),
@@ -83,7 +84,7 @@ class CleanUpRules:
             pattern = first_match(tag.name, self.names)
             if pattern is None:
                 return None
-            reasons.append(f"matches {pattern!r}")
+            reasons.append(f"matches {pattern}")
         if self.older_than is not None:
             created = tag.created_at
             if created is None or self.now - created <= self.older_than:

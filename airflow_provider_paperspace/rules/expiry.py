@@ -1,7 +1,7 @@
-"""Tags that carry the day on which they end, as ``name@date``: ``gpu-demo@2026-12-01``.
+"""Tags whose name ends with their last day, as ``name@date``: ``gpu-demo@2026-12-01``.
 
-The day is a UTC date, ``YYYY-MM-DD``, and the tag holds through all of it: on 2 December it has expired. A name may
-contain other ``@`` characters; only what follows the last one is read.
+The day is a UTC date, ``YYYY-MM-DD``. The tag is valid until the end of that day, so this one has expired on 2
+December. A name may contain other ``@`` characters; only what follows the last one is read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ExpiringName:
     """A tag name with a last day.
 
     :param name: the part before the separator.
-    :param last_day: the last day, in UTC, on which the tag holds.
+    :param last_day: the last day, in UTC, on which the tag is valid.
     """
 
     name: str
@@ -41,7 +41,7 @@ class ExpiringName:
 
 
 def parse_expiring_name(name: str) -> ExpiringName | None:
-    """Return a tag name and its last day; None if it does not end in a valid date."""
+    """Return a tag name and its last day; None if the name does not end with a valid date."""
     base, separator, text = name.rpartition(SEPARATOR)
     if not separator or not base.strip() or not _DATE.fullmatch(text):
         return None
@@ -52,6 +52,6 @@ def parse_expiring_name(name: str) -> ExpiringName | None:
 
 
 def has_unreadable_date(name: str) -> bool:
-    """Return whether a name ends in something that looks like a date but is not valid: ``gpu@2026-13-01``."""
+    """Return whether a name ends with something that looks like a date but is not valid: ``gpu@2026-13-01``."""
     _, separator, text = name.rpartition(SEPARATOR)
     return bool(separator) and parse_expiring_name(name) is None and bool(_LOOKS_LIKE_A_DATE.match(text))

@@ -1,4 +1,4 @@
-"""What a wait asks of a project's tags, and which tags appeared or disappeared between two readings."""
+"""The condition that ends a wait, and the tags that appeared or disappeared between two readings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from airflow_provider_paperspace.api.models import Tag
-from airflow_provider_paperspace.rules.patterns import first_match
+from airflow_provider_paperspace.rules.patterns import Pattern, first_match
 
 MatchMode = Literal["all", "any", "none"]
 
@@ -29,34 +29,34 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class TagCondition:
-    """Names or patterns, and how many of them must have a tag.
+    """Names or patterns, and how many of them must match a tag.
 
     :param patterns: names, or patterns such as ``approved:*``.
     :param mode: ``all``: each has a matching tag; ``any``: at least one has; ``none``: none has.
     """
 
-    patterns: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
     mode: MatchMode = "all"
 
     def match(self, tags: Iterable[Tag]) -> Match:
         """Return whether the tags of a project meet this condition, and which of them match."""
         matching = tuple(tag for tag in tags if first_match(tag.name, self.patterns) is not None)
         if self.mode == "all":
-            is_met = all(any(first_match(tag.name, (pattern,)) for tag in matching) for pattern in self.patterns)
+            is_met = all(any(pattern.matches(tag.name) for tag in matching) for pattern in self.patterns)
         else:
             is_met = bool(matching) == (self.mode == "any")
         return Match(is_met, matching)
 
     def __str__(self) -> str:
         """Return the condition as text: ``all of 'approved', 'eval:*'``."""
-        return f"{self.mode} of {', '.join(map(repr, self.patterns))}"
+        return f"{self.mode} of {', '.join(map(str, self.patterns))}"
 
 
 @dataclass(frozen=True, slots=True)
 class TagEvent:
     """A tag that appeared or disappeared.
 
-    :param number: which event of this name it is, from 1.
+    :param number: distinguishes this event from other events of the same name; it always increases.
     :param tag: the tag; None when it disappeared.
     """
 
@@ -71,13 +71,17 @@ class TagWatch:
     """Remembers which tags matched at the last reading. The first reading is the baseline and gives no events.
 
     :param patterns: names or patterns of the tags to watch.
+    :param epoch: a random id, new with each baseline, that distinguishes the events of this watch from all others.
     :param seen: the names that matched at the last reading; None before the first.
-    :param counts: number of events per name, for the last 1,000 names that had one.
+    :param counts: the number of the last event per name, for the last 1,000 names that had one.
+    :param floor: the highest number among the names dropped from ``counts``, so that no number is used twice.
     """
 
-    patterns: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+    epoch: str
     seen: set[str] | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    floor: int = 0
 
     def observe(self, tags: Iterable[Tag]) -> list[TagEvent]:
         """Return what appeared and disappeared since the last reading, by name."""
@@ -86,28 +90,35 @@ class TagWatch:
         if before is None:
             return []
         return [
-            TagEvent(name, name in there, self._count(name), there.get(name)) for name in sorted(before ^ self.seen)
+            TagEvent(name, name in there, self._number(name), there.get(name)) for name in sorted(before ^ self.seen)
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what was seen, to be stored over a restart."""
-        return {"seen": sorted(self.seen or ()), "counts": dict(self.counts)}
+        """Return the state as plain JSON, to be kept across a restart."""
+        return {
+            "epoch": self.epoch,
+            "seen": sorted(self.seen or ()),
+            "counts": dict(self.counts),
+            "floor": self.floor,
+        }
 
     def restore(self, stored: object) -> None:
-        """Continue from what was stored. What cannot be read is ignored, and the next reading is a baseline."""
+        """Continue from the stored state. If it is malformed, ignore it; the next reading is then a new baseline."""
         if not isinstance(stored, Mapping):
             return
-        seen, counts = stored.get("seen"), stored.get("counts")
+        epoch, seen, counts, floor = (stored.get(key) for key in ("epoch", "seen", "counts", "floor"))
+        if not isinstance(epoch, str) or type(floor) is not int:
+            return
         if not isinstance(seen, list) or not all(isinstance(name, str) for name in seen):
             return
         if isinstance(counts, Mapping) and all(type(count) is int for count in counts.values()):
-            self.seen, self.counts = set(seen), dict(counts)
+            self.epoch, self.seen, self.counts, self.floor = epoch, set(seen), dict(counts), floor
 
-    def _count(self, name: str) -> int:
-        number = self.counts.pop(name, 0) + 1
+    def _number(self, name: str) -> int:
+        number = self.counts.pop(name, self.floor) + 1
         self.counts[name] = number
         if len(self.counts) > MAX_COUNTED_NAMES:
-            del self.counts[next(iter(self.counts))]
+            self.floor = max(self.floor, self.counts.pop(next(iter(self.counts))))
         return number
 
 

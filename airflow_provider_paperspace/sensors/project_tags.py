@@ -1,15 +1,23 @@
-"""The sensor that waits for a project's tags, with or without a worker."""
+"""The sensor that waits for a project's tags, with or without holding a worker."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_paperspace._arguments import (
-    Tags,
+    NOT_SET,
+    NotSet,
+    Patterns,
+    check_not_empty,
+    check_one_of,
+    check_project,
     find_project,
+    is_constant,
+    naming_task,
     parse_match_mode,
     parse_patterns,
     parse_whole_number,
@@ -23,9 +31,14 @@ from airflow_provider_paperspace._compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_paperspace.api.errors import InvalidArgumentError, PaperspaceError
+from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.hooks.paperspace import is_permanent, open_hook
-from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, push_link
+from airflow_provider_paperspace.links.paperspace import (
+    PaperspaceProjectLink,
+    link_of,
+    restore_link,
+    set_link,
+)
 from airflow_provider_paperspace.rules.watching import Match, MatchMode, TagCondition
 from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, ProjectTagTrigger
 
@@ -40,17 +53,18 @@ log = logging.getLogger(__name__)
 class ProjectTagSensor(BaseSensorOperator):
     """Wait until a project has, or no longer has, certain tags.
 
-    Returns the matching tags, as plain JSON under the API's own keys.
+    Returns the matching tags, as plain JSON with the keys of the API.
 
-    With ``deferrable=True`` it polls once and then leaves the worker; the triggerer keeps polling. The wait ends
-    ``timeout`` seconds after the task started, whatever restarts there are. Sensors on one project share their polls
-    there. Up to ``max_failures`` polls in a row may fail with an error that may pass.
+    With ``deferrable=True`` it polls once and then leaves the worker; the triggerer keeps polling, and sensors on the
+    same project share their polls there. The wait ends ``timeout`` seconds after the task started, even if the
+    triggerer is restarted. Up to ``max_failures`` polls in a row may fail with a transient error.
 
-    :param tags: names, or patterns such as ``approved:*``; or tags as another task returned them. Templated.
+    :param tags: names, or patterns such as ``approved:*``; or tags as another task returned them, which are taken
+        literally. Templated.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param mode_of_match: ``all``: each of ``tags`` has a match; ``any``: at least one has; ``none``: none has.
-    :param deferrable: whether to wait without a worker. Default: Airflow's ``[operators] default_deferrable``.
+    :param deferrable: whether to wait without holding a worker. Default: Airflow's ``[operators] default_deferrable``.
     :param max_failures: when deferred, maximum number of failed polls in a row.
     :param paperspace_conn_id: the connection id. Templated.
     :param kwargs: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail`` and the other arguments of a sensor.
@@ -62,9 +76,9 @@ class ProjectTagSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        tags: Tags,
-        project_id: str | Mapping[str, Any] | None = None,
-        project_name: str | None = None,
+        tags: Patterns,
+        project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
+        project_name: str | NotSet = NOT_SET,
         mode_of_match: MatchMode = "all",
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         max_failures: int = DEFAULT_MAX_FAILURES,
@@ -72,8 +86,7 @@ class ProjectTagSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (project_id is None) == (project_name is None):
-            raise InvalidArgumentError(f"Task {self.task_id!r}: set exactly one of project_id and project_name.")
+        check_one_of(self.task_id, project_id=project_id, project_name=project_name)
         self.tags = tags
         self.project_id = project_id
         self.project_name = project_name
@@ -82,6 +95,18 @@ class ProjectTagSensor(BaseSensorOperator):
         self.max_failures = max_failures
         self.paperspace_conn_id = paperspace_conn_id
         self._found_project_id: str | None = None
+        self._check_constants()
+
+    def _check_constants(self) -> None:
+        """Check what is known when the DAG is parsed."""
+        with naming_task(self.task_id):
+            parse_match_mode(self.mode_of_match)
+            parse_whole_number(self.max_failures, "max_failures")
+            check_project(self.project_id, self.project_name, NOT_SET)
+            if is_constant(self.paperspace_conn_id):
+                check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
+            if is_constant(self.tags):
+                parse_patterns(self.tags, "tags")
 
     def execute(self, context: Context) -> Any:
         """Wait here, or poll once and defer."""
@@ -89,7 +114,7 @@ class ProjectTagSensor(BaseSensorOperator):
             return super().execute(context)
         deadline = datetime.now(UTC) + timedelta(seconds=self.timeout)
         try:
-            with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+            with self._open_hook() as hook:
                 condition, max_failures = self._condition(), parse_whole_number(self.max_failures, "max_failures")
                 project_id = self._find_project_id(hook, context)
                 match = self._first_poll(hook, project_id, condition)
@@ -112,32 +137,38 @@ class ProjectTagSensor(BaseSensorOperator):
         self.defer(
             trigger=ProjectTagTrigger(
                 project_id=project_id,
-                tags=condition.patterns,
+                tags=[pattern.as_json() for pattern in condition.patterns],
                 mode_of_match=condition.mode,
                 paperspace_conn_id=self.paperspace_conn_id,
                 poke_interval=float(self.poke_interval),
+                exponential_backoff=bool(self.exponential_backoff),
+                max_wait=_seconds(self.max_wait) if self.max_wait else None,
                 deadline=deadline.isoformat(),
                 max_failures=max_failures,
             ),
             method_name="execute_complete",
+            kwargs={"console_url": link_of(self)},
             timeout=self.execution_timeout,
         )
         raise AssertionError("defer raises")
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once."""
-        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+        with self._open_hook() as hook:
             condition = self._condition()
             match = _poll(hook, self._find_project_id(hook, context), condition)
         return PokeReturnValue(is_done=match.is_met, xcom_value=_as_json(match) if match.is_met else None)
 
-    def execute_complete(self, context: Context, event: Any = None) -> list[TagJson]:
+    def execute_complete(self, context: Context, event: Any = None, console_url: str = "") -> list[TagJson]:
         """Return the matching tags from the trigger's event.
+
+        :param console_url: the address of the task's button, as it was before the deferral.
 
         :raises AirflowSensorTimeout: the condition was not met in time.
         :raises AirflowFailException: the wait ended for a permanent reason.
-        :raises AirflowException: it ended for another reason, or the event is not one of the trigger's.
+        :raises AirflowException: the wait ended for another reason, or the event is malformed.
         """
+        restore_link(self, console_url)
         status = event.get("status") if isinstance(event, Mapping) else None
         tags = event.get("tags") if isinstance(event, Mapping) else None
         if status == "met" and isinstance(tags, list):
@@ -150,8 +181,14 @@ class ProjectTagSensor(BaseSensorOperator):
             raise self._skip_or(AirflowFailException(message) if permanent else AirflowException(message))
         raise AirflowException(f"Task {self.task_id!r}: unexpected event from ProjectTagTrigger: {event!r}")
 
+    @contextmanager
+    def _open_hook(self) -> Iterator[PaperspaceHook]:
+        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
+            check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
+            yield hook
+
     def _first_poll(self, hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match | None:
-        """Poll once; return None if that failed with an error that may pass."""
+        """Poll once; return None if that failed with a transient error."""
         try:
             return _poll(hook, project_id, condition)
         except PaperspaceError as error:
@@ -164,14 +201,11 @@ class ProjectTagSensor(BaseSensorOperator):
         """Return the project id, looked up on the first poll only."""
         if self._found_project_id is None:
             self._found_project_id = hook.run(find_project(self.project_id, self.project_name))
-            push_link(context, hook, self._found_project_id)
+            set_link(self, context, hook.settings, self._found_project_id)
         return self._found_project_id
 
     def _condition(self) -> TagCondition:
-        patterns = parse_patterns(self.tags, "tags")
-        if not patterns:
-            raise InvalidArgumentError("tags is empty: there is no tag to wait for.")
-        return TagCondition(patterns, parse_match_mode(self.mode_of_match))
+        return TagCondition(parse_patterns(self.tags, "tags"), parse_match_mode(self.mode_of_match))
 
     def _skip_or(self, error: Exception) -> Exception:
         """Return the error, or a skip if the task is to be skipped rather than fail."""
@@ -187,6 +221,10 @@ def _poll(hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Mat
     matching = ", ".join(repr(tag.name) for tag in match.tags) or "none"
     log.info("Project %r: waiting for %s; matching tags: %s", project_id, condition, matching)
     return match
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.total_seconds() if isinstance(duration, timedelta) else duration)
 
 
 def _as_json(match: Match) -> list[TagJson]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
+
+from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook, is_permanent
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
@@ -29,6 +31,9 @@ MIN_INTERVAL_S: Final = 0.1
 
 MAX_CONCURRENCY: Final = 32
 """Maximum number of concurrent polls per connection."""
+
+MAX_AGE_S: Final = 60.0
+"""Maximum age of a connection's settings when a project is polled."""
 
 MAX_ATTEMPTS: Final = 2
 """A failed poll is followed by the next one. One quick retry covers a connection that was closed while idle."""
@@ -74,31 +79,32 @@ class PollingHub:
 
     def __init__(self) -> None:
         self._pollers: dict[tuple[str, str], _ProjectPoller] = {}
-        self._clients: dict[str, _SharedClient] = {}
+        self._connections: dict[str, _SharedConnection] = {}
 
     @asynccontextmanager
     async def subscribed(self, conn_id: str, project_id: str, interval_s: float) -> AsyncIterator[Subscription]:
         """Share the polls of a project, which run at the shortest interval that anybody asks for."""
-        poller = self._pollers.get((conn_id, project_id))
-        if poller is None:
-            client = self._clients.setdefault(conn_id, _SharedClient(conn_id))
-            poller = self._pollers[conn_id, project_id] = _ProjectPoller(lambda: client.list_tags(project_id))
-        subscription = Subscription(poller, max(MIN_INTERVAL_S, interval_s))
-        poller.add(subscription)
+        connection = self._connections.setdefault(conn_id, _SharedConnection(conn_id))
+        connection.users += 1
         try:
-            yield subscription
+            await connection.look_up()
+            poller = self._pollers.get((conn_id, project_id))
+            if poller is None:
+                poller = self._pollers[conn_id, project_id] = _ProjectPoller(connection, project_id)
+            subscription = Subscription(poller, max(MIN_INTERVAL_S, interval_s))
+            poller.add(subscription)
+            try:
+                yield subscription
+            finally:
+                poller.remove(subscription)
+                if not poller.subscriptions:
+                    self._pollers.pop((conn_id, project_id), None)
+                    await poller.close()
         finally:
-            poller.remove(subscription)
-            if not poller.subscriptions:
-                self._pollers.pop((conn_id, project_id), None)
-                await poller.close()
-                await self._close_unused_client(conn_id)
-
-    async def _close_unused_client(self, conn_id: str) -> None:
-        if not any(conn == conn_id for conn, _ in self._pollers):
-            client = self._clients.pop(conn_id, None)
-            if client is not None:
-                await client.close()
+            connection.users -= 1
+            if not connection.users:
+                self._connections.pop(conn_id, None)
+                await connection.close()
 
 
 def polling_hub() -> PollingHub:
@@ -115,11 +121,12 @@ _HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, PollingHub] = WeakKeyDiction
 class _ProjectPoller:
     """Polls one project again and again while anybody is subscribed."""
 
-    def __init__(self, read_tags: Callable[[], Awaitable[tuple[Tag, ...]]]) -> None:
+    def __init__(self, connection: _SharedConnection, project_id: str) -> None:
         self.subscriptions: set[Subscription] = set()
         self.latest = Reading()
         self.published = asyncio.Event()
-        self._read_tags = read_tags
+        self._connection = connection
+        self._project_id = project_id
         self._woken = asyncio.Event()
         self._poll_now = False
         # In a context of its own: its log lines do not belong to the task that subscribed first.
@@ -149,9 +156,10 @@ class _ProjectPoller:
             await self._wait_until_due(started_s, fraction)
             started_s, fraction = loop.time(), random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # jitter
             try:
-                self._publish(Reading(await self._read_tags()))
+                reading = Reading(await self._connection.list_tags(self._project_id))
             except Exception as error:  # noqa: BLE001  # each subscriber decides what it means
-                self._publish(Reading(error=error, failures=self.latest.failures + 1))
+                reading = Reading(error=error, failures=self.latest.failures + 1)
+            self._publish(reading)
 
     async def _wait_until_due(self, started_s: float, fraction: float) -> None:
         loop = asyncio.get_running_loop()
@@ -166,7 +174,7 @@ class _ProjectPoller:
                 async with asyncio.timeout(left_s):
                     await self._woken.wait()
             except TimeoutError:
-                break
+                pass  # it is due, unless the interval has become longer meanwhile
         self._poll_now = False
 
     def _publish(self, reading: Reading) -> None:
@@ -176,64 +184,98 @@ class _ProjectPoller:
         published.set()
 
 
-class _SharedClient:
-    """The one client of a connection, opened when it is first needed."""
+class _SharedConnection:
+    """One connection id, for all who poll through it: its settings as they are now, and one client for them.
+
+    The connection is looked up when a wait joins, at least once a minute, and before an error counts as permanent: its
+    host, its key or what the key may do can change while tasks wait. Those who ask for a look-up at the same time share
+    one. What was read over settings that changed meanwhile is dropped, and read again.
+    """
 
     def __init__(self, conn_id: str) -> None:
+        self.users = 0
         self._conn_id = conn_id
         self._client: AsyncPaperspaceClient | None = None
         self._outdated: list[AsyncPaperspaceClient] = []
-        self._opening = asyncio.Lock()
+        self._looked_up_at_s = float("-inf")
+        self._looking_up = asyncio.Lock()
+        self._next_look_up: asyncio.Task[AsyncPaperspaceClient] | None = None
+        self._look_ups: set[asyncio.Task[AsyncPaperspaceClient]] = set()
         self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
 
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
-        from airflow_provider_paperspace.api.errors import AuthenticationError
+        """Read a project's tags over the connection as it is now.
 
+        :raises Exception: the connection cannot be looked up, or the project not read.
+        """
         async with self._slots:
-            client = await self._open()
-            try:
-                return tuple(await client.list_project_tags(project_id))
-            except AuthenticationError:
-                # The connection may have a new key by now, which is none of the waiters' business.
-                renewed = await self._renew(client)
-                if renewed is client:
-                    raise
-                return tuple(await renewed.list_project_tags(project_id))
+            while True:
+                client = await self._recent_client()
+                try:
+                    tags = tuple(await client.list_project_tags(project_id))
+                except Exception as error:
+                    # Permanent for this key and host, but these may have changed.
+                    if is_permanent(error):
+                        await self._current_client()
+                    if client is self._client:
+                        raise
+                else:
+                    if client is self._client:
+                        return tags
+
+    async def look_up(self) -> None:
+        """Look up the connection. If that fails, the next poll fails in the same way, and reports it to everyone."""
+        try:
+            await self._current_client()
+        except Exception:  # noqa: BLE001  # see above
+            self._outdate_client()
 
     async def close(self) -> None:
-        clients, self._client, self._outdated = [*self._outdated, self._client], None, []
+        for look_up in self._look_ups:
+            look_up.cancel()
+        await asyncio.gather(*self._look_ups, return_exceptions=True)
+        self._outdate_client()
+        clients, self._outdated = self._outdated, []
         for client in clients:
-            if client is not None:
+            await client.aclose()
+
+    async def _recent_client(self) -> AsyncPaperspaceClient:
+        """Return the client for the settings as they were within the last minute."""
+        now_s = asyncio.get_running_loop().time()
+        if self._client is not None and now_s - self._looked_up_at_s < MAX_AGE_S:
+            return self._client
+        return await self._current_client()
+
+    async def _current_client(self) -> AsyncPaperspaceClient:
+        """Return the client for the settings as they are now: those of a look-up that starts after this call."""
+        if self._next_look_up is None:
+            self._next_look_up = asyncio.create_task(self._look_up(), context=contextvars.Context())
+            self._look_ups.add(self._next_look_up)
+            self._next_look_up.add_done_callback(self._end_look_up)
+        return await asyncio.shield(self._next_look_up)
+
+    async def _look_up(self) -> AsyncPaperspaceClient:
+        await asyncio.sleep(0)  # all waits that join together share this look-up
+        async with self._looking_up:
+            # Who asks from here on may know of a later change.
+            self._next_look_up = None
+            looked_up_at_s = asyncio.get_running_loop().time()
+            client = await PaperspaceHook(self._conn_id).get_async_conn(max_attempts=MAX_ATTEMPTS)
+            self._looked_up_at_s = looked_up_at_s
+            if self._client is not None and client.settings == self._client.settings:
                 await client.aclose()
+                return self._client
+            self._outdate_client()
+            self._client = client
+            return client
 
-    async def _open(self) -> AsyncPaperspaceClient:
-        async with self._opening:
-            if self._client is None:
-                self._client = await self._new_client()
-            return self._client
+    def _end_look_up(self, look_up: asyncio.Task[AsyncPaperspaceClient]) -> None:
+        self._look_ups.discard(look_up)
+        if not look_up.cancelled():
+            look_up.exception()  # all who waited for it may have gone; asyncio complains about an error that nobody saw
 
-    async def _renew(self, refused: AsyncPaperspaceClient) -> AsyncPaperspaceClient:
-        """Read the connection again; return a client with its present settings, or the same one if unchanged."""
-        async with self._opening:
-            if self._client is None or self._client is refused:
-                client = await self._new_client()
-                if client.settings == refused.settings:
-                    await client.aclose()
-                    return refused
-                # Other polls may still be in flight over the old one.
-                self._outdated.append(refused)
-                self._client = client
-            return self._client
-
-    async def _new_client(self) -> AsyncPaperspaceClient:
-        hook_class: Any = await asyncio.to_thread(_load_hook)
-        client: AsyncPaperspaceClient = await hook_class(self._conn_id).get_async_conn(max_attempts=MAX_ATTEMPTS)
-        return client
-
-
-def _load_hook() -> Any:
-    """Import what is slow to import, away from the event loop."""
-    import airflow_provider_paperspace.api.async_client  # noqa: F401  # brings aiohttp
-    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
-
-    return PaperspaceHook
+    def _outdate_client(self) -> None:
+        """Use this client no more. Polls over it may still be in flight, so it is closed later."""
+        if self._client is not None:
+            self._outdated.append(self._client)
+            self._client = None

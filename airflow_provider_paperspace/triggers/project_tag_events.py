@@ -1,13 +1,16 @@
-"""The trigger that starts DAGs when a tag appears or disappears: event-driven scheduling, from Airflow 3.0 on."""
+"""The trigger that starts DAGs when a tag appears or disappears: event-driven scheduling, Airflow 3.0 or later."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Hashable, Sequence
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
 
-from airflow_provider_paperspace._arguments import parse_patterns, parse_project_id
+from airflow_provider_paperspace._arguments import Patterns, parse_patterns, parse_project_id
 from airflow_provider_paperspace._compat import AirflowOptionalProviderFeatureException
 from airflow_provider_paperspace._compat.triggers import HAS_EVENT_TRIGGERS, BaseEventTrigger, TriggerEvent
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
@@ -24,6 +27,9 @@ if not HAS_EVENT_TRIGGERS:
 
 FireOn = Literal["appearance", "disappearance", "both"]
 
+HANDOVER_S: Final = 5.0
+"""How long the triggerer may take to save an event: it collects them about once a second."""
+
 _STORE_KEY: Final = "paperspace_tags_seen_{}"
 
 
@@ -31,21 +37,21 @@ class ProjectTagEventTrigger(BaseEventTrigger):
     """Fire once when a matching tag appears on a project, for an ``AssetWatcher``; not again while it stays.
 
     The event's payload is ``{"project_id", "tag", "event", "event_id", "seen_at"}``: ``event`` is ``appeared`` or
-    ``disappeared``, and ``event_id`` is the same wherever and however often the same event is delivered.
+    ``disappeared``, and ``event_id`` is the same however often the same event is delivered.
 
     It polls forever. While the project cannot be read it warns once and polls less often, down to an eighth as often.
 
-    From Airflow 3.3 on, what was seen survives a restart of the triggerer: a tag that appeared meanwhile fires. Before
-    3.3 the first poll after a restart is a baseline: what appeared or disappeared while no triggerer ran is missed,
-    and ``event_id`` differs between two triggerers.
+    From Airflow 3.3 on, the trigger remembers across a restart which tags it has seen, and fires for a tag that
+    appeared during the restart. No event is lost, but one may be delivered twice, with the same ``event_id``. Before
+    3.3, the first poll after a restart is a new baseline, and changes before it are missed.
 
     :param project_id: the project id.
     :param tags: names, or patterns such as ``approved:*``; each matching tag fires on its own.
     :param fire_on: ``appearance``, ``disappearance`` or ``both``.
     :param paperspace_conn_id: the connection id. Nothing else of the connection is stored.
     :param poke_interval: seconds between two polls, plus or minus a tenth. Watchers of one project share their polls.
-    :param watch_name: tells this watch from another with the same arguments. Airflow merges equal triggers; two assets
-        need one each for what was seen to survive a restart.
+    :param watch_name: distinguishes this watch from another one with the same arguments, because Airflow merges equal
+        triggers. Set it if two assets watch the same tags; otherwise neither remembers them across a restart.
     :raises InvalidArgumentError: an argument cannot be used.
     """
 
@@ -53,7 +59,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
         self,
         *,
         project_id: str,
-        tags: str | Sequence[str],
+        tags: Patterns,
         fire_on: FireOn = "appearance",
         paperspace_conn_id: str = "paperspace_default",
         poke_interval: float = 60.0,
@@ -66,9 +72,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
             )
         self.project_id = parse_project_id(project_id)
         # Sorted: Airflow tells watchers apart by their arguments, and the order of names makes no difference.
-        self.tags = sorted(parse_patterns(tags, "tags"))
-        if not self.tags:
-            raise InvalidArgumentError("tags is empty: there is no tag to watch.")
+        self.tags = sorted((pattern.as_json() for pattern in parse_patterns(tags, "tags")), key=repr)
         self.fire_on = fire_on
         self.paperspace_conn_id = paperspace_conn_id
         self.poke_interval = float(poke_interval)
@@ -106,18 +110,20 @@ class ProjectTagEventTrigger(BaseEventTrigger):
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Any]) -> AsyncIterator[TriggerEvent]:
         """Turn the readings into this watcher's events."""
-        watch, memory = TagWatch(tuple(self.tags)), _Memory(self)
+        # A new watch is a new epoch: its events must not have the ids of an earlier one.
+        watch, memory = TagWatch(parse_patterns(self.tags, "tags"), secrets.token_hex(8)), _Memory(self)
         had_failed = False
         async for reading in shared_stream:
             self._log_start_or_end_of_failures(reading, had_failed=had_failed)
             had_failed = reading.error is not None
             if had_failed or not await memory.restore(watch):
                 continue
-            for event in watch.observe(reading.tags):
-                if self._fires(event):
-                    yield TriggerEvent(self._payload_of(event))  # type: ignore[no-untyped-call]
-            # After the events: an event that is delivered twice has the same id; a lost one would be lost.
-            await memory.save(watch)
+            events = [
+                self._payload_of(event, watch.epoch) for event in watch.observe(reading.tags) if self._fires(event)
+            ]
+            # Stored before they are handed over: whatever happens then, they keep their ids.
+            for payload in await memory.save(watch, events):
+                yield TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     async def _open_stream(self) -> AsyncIterator[Reading]:
         hub = polling_hub()
@@ -130,17 +136,14 @@ class ProjectTagEventTrigger(BaseEventTrigger):
     def _fires(self, event: TagEvent) -> bool:
         return self.fire_on == "both" or event.appeared == (self.fire_on == "appearance")
 
-    def _payload_of(self, event: TagEvent) -> dict[str, Any]:
-        seen_at = datetime.now(UTC).isoformat(timespec="seconds")
-        # Without a store the numbers start anew with each start of the trigger: the instant tells the starts apart.
-        started = "" if store_of(self) is not None else seen_at
+    def _payload_of(self, event: TagEvent, epoch: str) -> dict[str, Any]:
         kind = "appeared" if event.appeared else "disappeared"
         return {
             "project_id": self.project_id,
             "tag": event.tag.as_json() if event.tag is not None else {"name": event.name},
             "event": kind,
-            "event_id": event_id(self.project_id, self.tags, self.watch_name, event.name, kind, event.number, started),
-            "seen_at": seen_at,
+            "event_id": event_id(self.project_id, self.watch_name, epoch, event.name, kind, event.number),
+            "seen_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
     def _log_start_or_end_of_failures(self, reading: Reading, *, had_failed: bool) -> None:
@@ -151,9 +154,12 @@ class ProjectTagEventTrigger(BaseEventTrigger):
 
 
 class _Memory:
-    """What survives a restart: Airflow 3.3's store of the watched asset. Before 3.3 there is none.
+    """What survives a restart, in Airflow 3.3's store of the watched asset. Before 3.3 there is none.
 
-    An asset may have several watchers, and a watcher may be changed: the key tells whose memory it is.
+    That is the tags seen, and the events that the triggerer may not have saved yet: those that were handed over less
+    than ``HANDOVER_S`` ago. If the triggerer dies, they are delivered again, with the same ids, rather than lost.
+
+    An asset may have several watchers, and a watcher may be changed, so each watcher has its own key.
     """
 
     def __init__(self, trigger: ProjectTagEventTrigger) -> None:
@@ -163,6 +169,8 @@ class _Memory:
         self._key = _STORE_KEY.format(event_id(*sorted(arguments.items()))[:12])
         self._restored = False
         self._stored: object = None
+        self._again: list[dict[str, Any]] = []
+        self._handed_over: deque[tuple[float, dict[str, Any]]] = deque()
         self._warned = False
 
     async def restore(self, watch: TagWatch) -> bool:
@@ -175,20 +183,30 @@ class _Memory:
                 self._warn(error)
                 return store_of(self._trigger) is None
             watch.restore(self._stored)
+            self._again = [] if watch.seen is None else _unsaved_events(self._stored)
         self._restored = True
         return True
 
-    async def save(self, watch: TagWatch) -> None:
-        """Store what was seen if it changed; a failure is repeated after the next poll."""
-        store, seen = store_of(self._trigger), watch.as_json()
-        if store is None or seen == self._stored:
-            return
+    async def save(self, watch: TagWatch, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Store what was seen, if it changed, and return the events to hand over now.
+
+        :param events: payloads of new events. After a restart, those that may not have been saved come before them.
+        """
+        store, now_s = store_of(self._trigger), asyncio.get_running_loop().time()
+        while self._handed_over and self._handed_over[0][0] <= now_s:
+            self._handed_over.popleft()
+        due, self._again = [*self._again, *events], []
+        self._handed_over.extend((now_s + HANDOVER_S, payload) for payload in due)
+        state = {**watch.as_json(), "unsaved": [payload for _, payload in self._handed_over]}
+        if store is None or state == self._stored:
+            return due
         try:
-            await store.aset(self._key, seen)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the watch continues
+            await store.aset(self._key, state)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the watch continues, and stores it after a later poll
             self._warn(error)
         else:
-            self._stored, self._warned = seen, False
+            self._stored, self._warned = state, False
+        return due
 
     def _warn(self, error: Exception) -> None:
         project_id = self._trigger.project_id
@@ -203,6 +221,11 @@ class _Memory:
         elif not self._warned:
             log.warning("Project %r: Airflow's asset store does not answer: %s", project_id, error)
             self._warned = True
+
+
+def _unsaved_events(stored: Any) -> list[dict[str, Any]]:
+    events = stored.get("unsaved")
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
 
 
 def store_of(trigger: ProjectTagEventTrigger) -> Any:

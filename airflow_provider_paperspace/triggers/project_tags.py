@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,14 +12,17 @@ from airflow_provider_paperspace._arguments import parse_match_mode, parse_patte
 from airflow_provider_paperspace._compat.triggers import BaseTrigger, TriggerEvent
 from airflow_provider_paperspace.hooks.paperspace import is_permanent
 from airflow_provider_paperspace.rules.watching import MatchMode, TagCondition
-from airflow_provider_paperspace.triggers._polling import JITTER, Reading, Subscription, polling_hub
+from airflow_provider_paperspace.triggers._polling import JITTER, MIN_INTERVAL_S, Reading, Subscription, polling_hub
 
 log = logging.getLogger(__name__)
 
 DEFAULT_MAX_FAILURES: Final = 10
 
+MAX_INTERVAL_S: Final = 86_400.0
+"""Maximum interval of a wait whose interval grows without a maximum of its own."""
+
 LAST_POLL_TIMEOUT_S: Final = 30.0
-"""How long a wait whose time is up waits for its last poll: the service may have asked all requests to pause."""
+"""Maximum seconds for the last poll after the deadline: the service may have asked all requests to pause."""
 
 
 class ProjectTagTrigger(BaseTrigger):
@@ -28,15 +31,17 @@ class ProjectTagTrigger(BaseTrigger):
     It ends with one event of plain JSON: ``status`` is ``met`` (with the matching ``tags``), ``timeout``, or ``error``
     (with ``message``, and ``permanent`` if a retry would not help).
 
-    Errors that may pass, such as 429, 5xx or no answer, are tolerated up to a limit, with one warning when they start
-    and one line when they end. A permanent error, such as 401, 403 or a deleted project, ends the wait at once.
+    Transient errors, such as 429, 5xx or no answer, are tolerated up to a limit, with one warning when they start and
+    one line when they end. A permanent error, such as 401, 403 or a deleted project, ends the wait at once.
 
     :param project_id: the project id.
-    :param tags: names, or patterns such as ``approved:*``.
+    :param tags: patterns such as ``approved:*``, and literal names as ``{"name": ...}``.
     :param mode_of_match: ``all``, ``any`` or ``none`` of them must have a tag.
     :param paperspace_conn_id: the connection id. Nothing else of the connection is stored.
     :param poke_interval: seconds between two polls, plus or minus a tenth. Waits on the same project through the same
         connection share their polls.
+    :param exponential_backoff: whether the interval doubles each time this wait has polled.
+    :param max_wait: maximum seconds to which it grows; None for a day.
     :param deadline: the instant, ISO 8601 with a time zone, at which the wait ends; None for never.
     :param max_failures: maximum number of failed polls in a row; one more ends the wait.
     """
@@ -45,19 +50,23 @@ class ProjectTagTrigger(BaseTrigger):
         self,
         *,
         project_id: str,
-        tags: Sequence[str],
+        tags: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]],
         mode_of_match: MatchMode = "all",
         paperspace_conn_id: str = "paperspace_default",
         poke_interval: float = 60.0,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
         deadline: str | None = None,
         max_failures: int = DEFAULT_MAX_FAILURES,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow gives it no types
         self.project_id = project_id
-        self.tags = list(tags)
+        self.tags = [tags] if isinstance(tags, (str, Mapping)) else list(tags)
         self.mode_of_match = mode_of_match
         self.paperspace_conn_id = paperspace_conn_id
         self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
         self.deadline = deadline
         self.max_failures = max_failures
 
@@ -71,6 +80,8 @@ class ProjectTagTrigger(BaseTrigger):
                 "mode_of_match": self.mode_of_match,
                 "paperspace_conn_id": self.paperspace_conn_id,
                 "poke_interval": self.poke_interval,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
                 "deadline": self.deadline,
                 "max_failures": self.max_failures,
             },
@@ -90,7 +101,7 @@ class ProjectTagTrigger(BaseTrigger):
         yield TriggerEvent(payload)  # type: ignore[no-untyped-call]  # Airflow gives it no types
 
     async def _wait(self, polls: Subscription, condition: TagCondition, deadline: datetime | None) -> dict[str, Any]:
-        failures = _FailureCount(self.poke_interval)
+        failures, backoff = _FailureCount(self.poke_interval), _Backoff(polls, self.max_wait)
         while True:
             left_s = None if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
             if left_s is not None and left_s <= 0:
@@ -98,6 +109,8 @@ class ProjectTagTrigger(BaseTrigger):
                 reading = await polls.poll_now(LAST_POLL_TIMEOUT_S)
                 return self._payload_of(reading, condition, failures) or self._timeout(reading, condition)
             reading = await polls.next_reading(left_s)
+            if reading is not None and self.exponential_backoff:
+                backoff.back_off()
             if payload := self._payload_of(reading, condition, failures):
                 return payload
 
@@ -159,6 +172,21 @@ class _FailureCount:
         elif not self.number or now_s - self._counted_at_s >= self._interval_s:
             self.number += 1
             self._counted_at_s = now_s
+
+
+class _Backoff:
+    """Doubles the interval of a wait each time that it has passed. Other waits may make polls come more often."""
+
+    def __init__(self, polls: Subscription, max_interval_s: float | None) -> None:
+        self._polls = polls
+        self._max_interval_s = max_interval_s or MAX_INTERVAL_S
+        self._passed_at_s = 0.0
+
+    def back_off(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._passed_at_s:
+            self._polls.interval_s = max(MIN_INTERVAL_S, min(2 * self._polls.interval_s, self._max_interval_s))
+            self._passed_at_s = now_s + self._polls.interval_s * (1 - 2 * JITTER)
 
 
 def _parse_instant(text: str) -> datetime:

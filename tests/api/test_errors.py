@@ -11,6 +11,7 @@ from airflow_provider_paperspace.api import errors
 from airflow_provider_paperspace.api.errors import (
     ApiError,
     AuthenticationError,
+    ConcurrentWriteError,
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
@@ -68,6 +69,7 @@ def test_the_status_decides_what_is_permanent(status: int, is_permanent: bool) -
     [
         (InvalidArgumentError("The project id is empty."), True),
         (TagNotFoundError(("a",)), True),
+        (ConcurrentWriteError("another writer added 'b' meanwhile", ("b",)), False),
         (ProjectNameError("no project has this name"), True),
         (TransportError("reset"), False),
         (StoppedError("stopped"), False),
@@ -160,6 +162,9 @@ def test_redact_replaces_the_secret_everywhere() -> None:
         UnexpectedResponseError("odd"),
         InvalidArgumentError("The project id is empty."),
         TagNotFoundError(("a", "b"), subject="Project 'p'", action="remove tags"),
+        ConcurrentWriteError(
+            "another writer added 'b' meanwhile", ("b",), subject="Project 'p'", action="set its tags"
+        ),
         ProjectNameError("2 projects have this name", ("p", "q"), subject="Project named 'n'", action="find it"),
         ApiError.of(429, BODY, retry_after_s=3.0),
     ],
@@ -170,6 +175,13 @@ def test_an_error_survives_pickling(error: PaperspaceError) -> None:
     assert type(copy) is type(error)
     assert (str(copy), vars(copy), copy.args) == (str(error), vars(error), error.args)
     assert copy.is_permanent is error.is_permanent
+
+
+def test_an_unknown_outcome_survives_pickling() -> None:
+    error = TransportError("reset")
+    assert not error.is_outcome_unknown
+    error.is_outcome_unknown = True
+    assert pickle.loads(pickle.dumps(error)).is_outcome_unknown  # noqa: S301  # our own bytes
 
 
 def test_the_docstring_draws_the_real_tree() -> None:

@@ -33,9 +33,9 @@ def after(policy: Policy, before: set[str]) -> set[str]:
         (policies.removing("x"), [], TagTarget(absent=("x",))),
         (policies.removing("x", missing_ok=False), ["x"], TagTarget(absent=("x",))),
         (policies.changing(add="x", remove=["y"]), [], TagTarget(("x",), ("y",))),
-        (policies.setting("s:b", within="s:"), ["s:a", "g", "s:b"], TagTarget(("s:b",), ("s:a",))),
-        (policies.setting([], within="s:"), ["s:a", "g"], TagTarget((), ("s:a",))),
-        (policies.setting("x"), ["a", "b"], TagTarget(("x",), ("a", "b"))),
+        (policies.setting("s:b", within="s:"), ["s:a", "g", "s:b"], TagTarget(("s:b",), ("s:a",), is_exclusive=True)),
+        (policies.setting([], within="s:"), ["s:a", "g"], TagTarget((), ("s:a",), is_exclusive=True)),
+        (policies.setting("x"), ["a", "b"], TagTarget(("x",), ("a", "b"), is_exclusive=True)),
     ],
 )
 def test_a_policy_returns_a_target(policy: Policy, before: list[str], target: TagTarget) -> None:

@@ -363,11 +363,13 @@ class TestSetting:
             page("gpu", "stage:training", "stag"),
             answer(tag("stage:evaluated")),
             answer(tag("stage:training")),
+            page("gpu", "stag", "stage:evaluated"),
         )
         assert [request.action for request in requests] == [
             "list its tags",
             "add tag 'stage:evaluated'",
             "remove tag 'stage:training'",
+            "list its tags",
         ]
         assert names_of(change.added) == ["stage:evaluated"]
         assert names_of(change.removed) == ["stage:training"]
@@ -388,9 +390,11 @@ class TestSetting:
         with pytest.raises(PermissionDeniedError, match="Already added: 'new'"):
             converse(set_to("new"), page("old"), answer(tag("new")), refusal(403))
 
-    def test_after_is_what_the_second_read_showed(self) -> None:
-        change, _ = converse(set_to("new", within="n"), page("old"), lost(), page("new", "theirs"))
-        assert (change.before, change.after) == (("old",), ("new", "theirs"))
+    def test_after_is_what_the_last_read_showed(self) -> None:
+        change, _ = converse(
+            set_to("new", within="n"), page("old"), lost(), page("new", "theirs"), page("new", "theirs", "late")
+        )
+        assert (change.before, change.after) == (("old",), ("new", "theirs", "late"))
 
 
 NAMES = st.sampled_from(["a", "b", "s:a", "s:b", "s:c", "é", " a "])
@@ -483,14 +487,33 @@ class TestPlanning:
 ADDED, REMOVED = ["a", "b", "c"], ["x", "y", "z"]
 WRITES = [*[("POST", name) for name in ADDED], *[("DELETE", name) for name in REMOVED]]
 
-ENDINGS: dict[str, list[Answer | BaseException]] = {
+READ = "the read is answered"
+STOPPED = StoppedError("the client was stopped")
+
+SETTLED: dict[str, list[Answer | BaseException | str]] = {
     "refused": [refusal(403)],
     "too many": [refusal(429)],
-    "lost, then unreadable": [lost(), refusal(500)],
-    "failed, then lost": [refusal(500), lost()],
-    "stopped": [StoppedError("the client was stopped")],
-    "interrupted": [KeyboardInterrupt()],
+    "stopped before it was sent": [STOPPED],
+    "in conflict, and read again": [refusal(409), READ],
+    "answered with another tag, and read again": [answer(tag("another")), READ],
+    "lost, read again, and stopped before the second attempt": [lost(), READ, STOPPED],
+    "lost, read again, and refused": [lost(), READ, refusal(403)],
+    "lost three times, and read again": [lost(), READ, lost(), READ, lost(), READ],
 }
+UNSETTLED: dict[str, list[Answer | BaseException | str]] = {
+    "lost, then unreadable": [lost(), refusal(500)],
+    "lost, then forbidden to read": [lost(), refusal(403)],
+    "lost, then stopped": [lost(), STOPPED],
+    "lost, then interrupted": [lost(), KeyboardInterrupt()],
+    "lost, then closed": [lost(), GeneratorExit()],
+    "lost, read again, lost, then unreadable": [lost(), READ, lost(), refusal(500)],
+    "failed, then lost": [refusal(500), lost()],
+    "unreadable, then unreadable": [answer({}), answer({})],
+    "interrupted": [KeyboardInterrupt()],
+    "interrupted at the second attempt": [lost(), READ, KeyboardInterrupt()],
+    "closed": [GeneratorExit()],
+}
+ENDINGS = {**SETTLED, **UNSETTLED}
 
 
 class TestTheRecordOfTheCaller:
@@ -501,7 +524,7 @@ class TestTheRecordOfTheCaller:
     def test_it_holds_the_answered_writes(self, position: int, ending: str) -> None:
         store, change = TagStore(["k", *REMOVED]), TagChange("p")
         policy = policies.changing(add=[*ADDED, "k"], remove=[*REMOVED, "m"])
-        with pytest.raises((PaperspaceError, KeyboardInterrupt)) as caught:
+        with pytest.raises((PaperspaceError, KeyboardInterrupt, GeneratorExit)) as caught:
             _play_until(converge_project_tags("p", policy, change), store, position, ENDINGS[ending])
         answered = [name for _, name in WRITES[:position]]
         assert store.writes == WRITES[:position]
@@ -510,13 +533,40 @@ class TestTheRecordOfTheCaller:
         assert change.before == ("k", *REMOVED)
         assert change.after == tuple(store.names)
         assert bool(change) == bool(answered)
+        assert change.unsettled == ([WRITES[position][1]] if ending in UNSETTLED else [])
         if isinstance(caught.value, PaperspaceError):
+            assert caught.value.is_outcome_unknown == (ending in UNSETTLED)
             notes = [note for note in caught.value.notes if note.startswith("Already")]
             assert notes == [
                 f"Already {verb}: {', '.join(repr(tag.name) for tag in done)}."
                 for verb, done in (("added", change.added), ("removed", change.removed))
                 if done
             ]
+
+    def test_a_success_leaves_nothing_unsettled(self) -> None:
+        store, change = TagStore(["k", *REMOVED]), TagChange("p")
+        play(converge_project_tags("p", policies.changing(add=ADDED, remove=REMOVED), change), store)
+        assert (store.writes, change.unsettled) == (WRITES, [])
+
+    @pytest.mark.parametrize("position", range(len(WRITES)), ids=[f"{method} {name}" for method, name in WRITES])
+    def test_a_write_is_unsettled_while_it_is_under_way(self, position: int) -> None:
+        store, change = TagStore(REMOVED), TagChange("p")
+        flow = converge_project_tags("p", policies.changing(add=ADDED, remove=REMOVED), change)
+        request = next(flow)
+        assert change.unsettled == []
+        while request.method == "GET" or len(store.writes) < position:
+            request = flow.send(store(request))
+        assert change.unsettled == [WRITES[position][1]]
+        flow.close()
+        assert change.unsettled == [WRITES[position][1]]
+
+    @pytest.mark.parametrize("ending", [[KeyboardInterrupt()], [refusal(500)], [STOPPED]], ids=repr)
+    def test_a_last_read_leaves_nothing_unsettled(self, ending: list[Answer | BaseException | str]) -> None:
+        store, change = TagStore(["old"]), TagChange("p")
+        flow = converge_project_tags("p", policies.setting("new"), change)
+        with pytest.raises((PaperspaceError, KeyboardInterrupt)):
+            _play_until(flow, store, 2, ending, at_a_write=False)
+        assert (names_of(change.added), names_of(change.removed), change.unsettled) == (["new"], ["old"], [])
 
     def test_a_first_read_that_fails_leaves_it_empty(self) -> None:
         change = TagChange("p")
@@ -537,17 +587,40 @@ class TestTheRecordOfTheCaller:
         assert change.after == ("old",)
 
 
-def _play_until(flow: Flow[Any], store: TagStore, position: int, ending: list[Answer | BaseException]) -> None:
+def _play_until(
+    flow: Flow[Any],
+    store: TagStore,
+    position: int,
+    ending: list[Answer | BaseException | str],
+    *,
+    at_a_write: bool = True,
+) -> None:
     """Let the store answer everything up to a write, counted from 0, and give that one the ending."""
     request = next(flow)
-    while request.method == "GET" or len(store.writes) < position:
+    while len(store.writes) < position or (at_a_write and request.method == "GET"):
         request = flow.send(store(request))
     for step in ending:
-        if isinstance(step, BaseException):
-            flow.throw(deepcopy(step))  # flows add notes to it
+        if isinstance(step, TransportError):
+            error = deepcopy(step)  # flows add notes to it
+            error.max_attempts = 3
+            request = flow.throw(error)
+        elif isinstance(step, BaseException):
+            request = flow.throw(step)
+        elif isinstance(step, Response):
+            request = flow.send(replace(step, max_attempts=3))
         else:
-            flow.send(replace(step, max_attempts=3))
+            request = _answered_by(store, flow, request)
     pytest.fail("the conversation went on")
+
+
+def _answered_by(store: TagStore, flow: Flow[Any], request: Request) -> Request:
+    """Let the store answer all pages of a read; return the request after it."""
+    while request.method == "GET":
+        response = store(request)
+        request = flow.send(response)
+        if not json.loads(response.body)["hasMore"]:
+            break
+    return request
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_paperspace.api._messages import Response
+from airflow_provider_paperspace.api._messages import Flow, Response
 from airflow_provider_paperspace.api.errors import (
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     ProjectNameError,
     UnexpectedResponseError,
 )
@@ -155,6 +156,33 @@ class TestGetSession:
 def test_an_unknown_project_is_not_found() -> None:
     with pytest.raises(NotFoundError, match="Project 'p': could not read it: .*404"):
         converse(get_project("p"), refusal(404))
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [get_session(), page_projects().next_page(), resolve_project_id("two")],
+    ids=["session", "projects", "project by its name"],
+)
+def test_a_404_without_a_project_advises_to_check_the_host(flow: Flow[Any]) -> None:
+    with pytest.raises(NotFoundError, match="404") as caught:
+        converse(flow, refusal(404))
+    assert str(caught.value).endswith(
+        "There is no Paperspace API at this address: check the base URL (Host in the Airflow connection)."
+    )
+    assert "project id" not in str(caught.value)
+    assert caught.value.is_permanent
+
+
+def test_a_404_on_a_project_advises_to_check_its_id() -> None:
+    with pytest.raises(NotFoundError, match="Check the project id") as caught:
+        converse(get_project("p"), refusal(404))
+    assert "Host" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flow", [get_session(), page_projects().next_page()], ids=["session", "projects"])
+def test_another_status_keeps_its_advice(flow: Flow[Any]) -> None:
+    with pytest.raises(PermissionDeniedError, match="The key's user may not do this"):
+        converse(flow, refusal(403))
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from contextlib import suppress
 import aiohttp
 from airflow.providers.common.compat.sdk import AirflowException
 
-from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator
+from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator, SetProjectTagsOperator
 from tests.bench.report import Report
-from tests.bench.server import API_KEY, BenchServer, bench_server
+from tests.bench.server import API_KEY, BenchServer, bench_server, plain_server
 from tests.operators.task import Task
 
 LATENCY_MS = 50
@@ -40,6 +40,12 @@ def run_the_operator(
 ) -> None:
     os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"] = server.connection()
     AddProjectTagOperator(task_id="add", project_ids=project_ids, tags=tag, max_concurrency=max_concurrency).execute({})
+
+
+def set_one_tag(server: BenchServer) -> None:
+    """Replace ``gpu``, the only tag with its prefix."""
+    os.environ["AIRFLOW_CONN_PAPERSPACE_DEFAULT"] = server.connection()
+    SetProjectTagsOperator(task_id="set", project_ids=IDS, tags="gpu-new", within="gpu").execute({})
 
 
 def bare_loop(server: BenchServer, max_concurrency: int) -> None:
@@ -69,7 +75,7 @@ def requests_of(server: BenchServer, call: Callable[[], None]) -> int:
 
 
 def seconds(call: Callable[[BenchServer, int], None], max_concurrency: int) -> float:
-    with bench_server(seed(IDS), latency_ms=LATENCY_MS) as server:
+    with plain_server(LATENCY_MS) as server:
         run_the_operator(server, 1, "gpu", IDS[:1])  # loads modules, which do not count
         started_s = time.perf_counter()
         assert requests_of(server, lambda: call(server, max_concurrency)) == 2 * len(IDS)
@@ -98,6 +104,10 @@ def measure_requests(report: Report) -> None:
         for state, aim in (("is missing", "2"), ("is there", "1")):
             count = requests_of(server, lambda: run_the_operator(server, 8))
             report.row(f"requests per project, tag {state}", f"{count / len(IDS):g}", f"{len(IDS):,} projects", aim=aim)
+        for state, aim in (("changes", "4"), ("stays", "1")):
+            count = requests_of(server, lambda: set_one_tag(server))
+            against = "read, add, remove, and read once more" if state == "changes" else "read"
+            report.row(f"requests per project, exclusive set that {state}", f"{count / len(IDS):g}", against, aim=aim)
 
 
 def peak_bytes(project_ids: Sequence[str]) -> int:

@@ -43,3 +43,15 @@ def bench_server(seed: dict[str, Any], *, latency_ms: float = 0, rate_limit: int
                 yield BenchServer(url)
             finally:
                 process.terminate()
+
+
+@contextmanager
+def plain_server(latency_ms: float) -> Iterator[BenchServer]:
+    """Start a server that costs next to no CPU; every project has the tag ``gpu``."""
+    command = [sys.executable, "-m", "tests.bench.plain_server", str(latency_ms)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        try:
+            yield BenchServer(process.stdout.readline().split()[3])
+        finally:
+            process.terminate()

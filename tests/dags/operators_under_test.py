@@ -28,7 +28,7 @@ with DAG(
     templated = AddProjectTagOperator(
         task_id="templated",
         project_id="{{ params.project }}",
-        tags=["{{ params.tag }}", "day:{{ ds }}"],
+        tags=["{{ params.tag }}", "day:{{ dag_run.run_after | default(dag_run.logical_date, true) | ds }}"],
         paperspace_conn_id="{{ params.conn }}",
     )
     over_projects = AddProjectTagOperator.partial(task_id="over_projects", tags="everywhere").expand(

@@ -17,7 +17,7 @@ with DAG(
     params={"approved": True},
 ) as dag:
     # [START howto_operator_clean_up_plan]
-    plan = CleanUpProjectTagsOperator(task_id="plan", names="stale:*", dry_run=True)
+    plan = CleanUpProjectTagsOperator(task_id="plan", all_projects=True, names="stale:*", dry_run=True)
 
     @task.short_circuit
     def approve(plan: dict[str, Any], **context: Any) -> bool:

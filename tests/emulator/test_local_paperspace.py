@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_paperspace.emulator import __main__ as command_line
 from airflow_provider_paperspace.emulator.faults import KINDS, Fault, parse_fault
@@ -291,6 +292,7 @@ def test_the_command_line_serves_until_ctrl_c(tmp_path: Path) -> None:
         lines = [process.stdout.readline() for _ in range(6)]
         url = lines[0].split()[3]
         assert "AIRFLOW_CONN_PAPERSPACE_DEFAULT='paperspace://:its-own-key@http%3A%2F%2F127.0.0.1" in lines[2]
+        assert lines[2].endswith("?team=acme'\n")
         assert "choices, not facts" in lines[4]
         headers = {"Authorization": "Bearer its-own-key"}
         assert httpx.get(f"{url}/auth/session", headers=headers, trust_env=False).status_code == 500
@@ -320,6 +322,23 @@ def test_the_next_test_starts_over(paperspace_server, paperspace_connection):
 def test_without_the_fixture_there_is_no_connection():
     assert "AIRFLOW_CONN_PAPERSPACE_DEFAULT" not in os.environ
 """
+
+
+@pytest.mark.parametrize(
+    ("team", "namespace"),
+    [(None, "acme"), ({"id": "t", "namespace": "a&b c"}, "a&b c"), ({"id": "t"}, "")],
+    ids=["default", "awkward", "without a namespace"],
+)
+def test_its_connection_has_the_team(
+    server: LocalPaperspaceServer, team: dict[str, str] | None, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reset(seed=None if team is None else {"team": team})
+    for value in (server.connection_uri(), server.connection_json()):
+        monkeypatch.setenv("AIRFLOW_CONN_LOCAL", value)
+        connection = BaseHook.get_connection("local")
+        assert (connection.conn_type, connection.password) == ("paperspace", server.api_key)
+        assert connection.extra_dejson.get("team", "") == namespace
+    assert json.loads(server.connection_json(team="other", timeout=7))["extra"] == {"team": "other", "timeout": 7}
 
 
 def test_the_fixtures_work_in_a_users_test_run(tmp_path: Path) -> None:

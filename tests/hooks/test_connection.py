@@ -25,7 +25,8 @@ def test_a_key_alone_is_enough() -> None:
         "https://console.paperspace.com",
     )
     assert (settings.client.timeout_s, settings.client.max_attempts, settings.client.name) == (30.0, 5, "c")
-    assert settings.sources["base URL"] == settings.sources["timeout"] == "default"
+    assert settings.sources["base URL"] == settings.sources["timeout"] == settings.sources["team"] == "default"
+    assert settings.team == ""
     assert settings.sources["API key"] == "Password"
 
 
@@ -46,13 +47,13 @@ def test_the_base_url_is_put_together_from_the_fields(fields: dict[str, Any], ba
     assert read(**fields).client.base_url == base_url
 
 
-EXTRA = {"timeout": 7, "max_attempts": 2, "console_url": "https://console.example.org"}
+EXTRA = {"timeout": 7, "max_attempts": 2, "team": "acme", "console_url": "https://console.example.org"}
 
 
 @pytest.mark.parametrize(
     "uri",
     [
-        "paperspace://:psk-1@?timeout=7&max_attempts=2&console_url=https%3A%2F%2Fconsole.example.org%2F",
+        "paperspace://:psk-1@?timeout=7&max_attempts=2&team=acme&console_url=https%3A%2F%2Fconsole.example.org%2F",
         json.dumps({"conn_type": "paperspace", "password": "psk-1", "extra": EXTRA}),
     ],
 )
@@ -64,11 +65,17 @@ def test_a_uri_and_json_are_read_alike(uri: str, monkeypatch: pytest.MonkeyPatch
     assert (settings.client.timeout_s, settings.client.max_attempts) == (7.0, 2)
     assert (settings.client.api_key, settings.console_url) == ("psk-1", "https://console.example.org")
     assert settings.sources["timeout"] == "Extra 'timeout'"
+    assert (settings.team, settings.sources["team"]) == ("acme", "Extra 'team'")
 
 
 def test_an_empty_field_is_the_default() -> None:
-    settings = read({"timeout": "", "max_attempts": None, "console_url": "", "max_atempts": 3})
-    assert (settings.client.timeout_s, settings.client.max_attempts) == (30.0, 5)
+    settings = read({"timeout": "", "max_attempts": None, "team": "", "console_url": "", "max_atempts": 3})
+    assert (settings.client.timeout_s, settings.client.max_attempts, settings.team) == (30.0, 5, "")
+
+
+@pytest.mark.parametrize(("team", "read_as"), [("acme", "acme"), (" acme\n", "acme"), ("t3xm9", "t3xm9"), (" ", "")])
+def test_a_team_is_read_without_blanks_around_it(team: str, read_as: str) -> None:
+    assert read({"team": team}).team == read_as
 
 
 def test_an_unknown_field_is_remembered() -> None:
@@ -91,7 +98,18 @@ def test_an_unknown_field_is_remembered() -> None:
         ({}, {"max_attempts": 2.5}, "Extra 'max_attempts' must be a whole number"),
         ({}, {"max_attempts": [3]}, "must be a whole number"),
         ({}, {"max_attempts": 0}, "max_attempts is 0; it must be a whole number of at least 1"),
-        ({}, {"console_url": 7}, "Extra 'console_url' must be a URL"),
+        ({}, {"console_url": 7}, "Extra 'console_url' must be text"),
+        ({}, {"team": 7}, "Extra 'team' must be text"),
+        (
+            {},
+            {"team": "my team"},
+            "Extra 'team' must be the team's namespace, such as 'acme' in console.paperspace.com/acme",
+        ),
+        ({}, {"team": "https://console.paperspace.com/acme"}, "Extra 'team' must be the team's namespace"),
+        ({}, {"team": "acme/projects"}, "Extra 'team' must be the team's namespace"),
+        ({}, {"team": "acme?psk-1"}, "Extra 'team' must be the team's namespace"),
+        ({}, {"team": "acme#x"}, "Extra 'team' must be the team's namespace"),
+        ({}, {"team": "a\x1bb"}, "Extra 'team' must be the team's namespace"),
         ({}, {"console_url": "console"}, "Extra 'console_url' must be a URL such as"),
         ({}, {"console_url": "https://[::1"}, "Extra 'console_url' must be a URL"),
         ({}, {"console_url": "https://u:p@h"}, "Extra 'console_url' must be a URL"),

@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_paperspace import operators
+from airflow_provider_paperspace._arguments import NOT_SET
 from airflow_provider_paperspace.notifications.project_tags import ProjectTagNotifier
 from airflow_provider_paperspace.operators._base import PaperspaceOperator, ProjectTagsOperator
 from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
-from airflow_provider_paperspace.operators.lease import ReturnProjectTagOperator
+from airflow_provider_paperspace.operators.lease import (
+    ReturnProjectTagLeaseOperator,
+    TakeProjectTagLeaseOperator,
+)
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
     ListProjectTagsOperator,
@@ -35,8 +39,9 @@ ARGUMENTS: dict[type[Any], dict[str, Any]] = {
     SetProjectTagsOperator: {"project_id": "p", "tags": "t", "within": "t"},
     ListProjectTagsOperator: {"project_id": "p"},
     UndoProjectTagChangeOperator: {"change": {}},
-    ReturnProjectTagOperator: {"project_id": "p", "tags": "t", "before": []},
-    CleanUpProjectTagsOperator: {},
+    TakeProjectTagLeaseOperator: {"project_id": "p", "tags": "t", "lease_id": "l"},
+    ReturnProjectTagLeaseOperator: {"project_id": "p", "tags": "t", "lease_id": "l"},
+    CleanUpProjectTagsOperator: {"all_projects": True},
     ListProjectsOperator: {"name": "a*", "tagged": "b", "untagged": "c"},
 }
 """Each operator, with arguments that make one."""
@@ -44,6 +49,12 @@ ARGUMENTS: dict[type[Any], dict[str, Any]] = {
 PUBLIC = [*ARGUMENTS, ProjectTagSensor, ProjectTagNotifier]
 
 STORED_AS = {"dry_run": "is_dry_run"}
+
+EXCLUDED_BY = {
+    "project_name": ["project_id"],
+    "project_ids": ["project_id", "all_projects"],
+    "plan": ["all_projects"],
+}
 
 
 def test_the_table_lists_every_operator() -> None:
@@ -62,11 +73,11 @@ def test_template_fields_are_stored_and_rendered(kind: type[Any]) -> None:
     for field in kind.template_fields:
         argument = arguments_by_field[field]
         if argument not in _own_parameters(kind):
-            assert getattr(kind(task_id="t", **ARGUMENTS[kind]), field) is None
+            assert getattr(kind(task_id="t", **ARGUMENTS[kind]), field) is NOT_SET
             continue
         arguments = {**ARGUMENTS[kind], argument: "{{ value }}"}
-        if argument in ("project_name", "project_ids"):
-            arguments.pop("project_id", None)
+        for excluded in EXCLUDED_BY.get(argument, ()):
+            arguments.pop(excluded, None)
         operator = kind(task_id="t", **arguments)
         operator.render_template_fields({"value": "rendered"})
         assert getattr(operator, field) == "rendered"
@@ -93,7 +104,7 @@ def test_a_class_names_the_arguments_that_it_shares(kind: type[Any]) -> None:
             kind(task_id="t", **ARGUMENTS[kind], **{hidden: ["p"]})
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ARGUMENTS if kind is not ReturnProjectTagOperator])
+@pytest.mark.parametrize("kind", ARGUMENTS)
 def test_an_operator_over_many_projects_takes_a_concurrency(kind: type[Any]) -> None:
     own = set(_own_parameters(kind))
     assert "max_concurrency" in own
@@ -122,6 +133,8 @@ def test_a_constructor_only_stores_template_fields(kind: type[Any]) -> None:
         ("super().__init__(names=tags)", ["tags"]),
         ("super().prepare(tags=tags)", ["tags"]),
         ("parse(tags=tags)", ["tags"]),
+        ("check_one_of(self.task_id, tags=tags)", []),
+        ("check_one_of(self.task_id, tags=list(tags))", ["tags"]),
     ],
 )
 def test_the_search_finds_a_read_template_field(body: str, reads: list[str]) -> None:
@@ -137,6 +150,22 @@ def test_an_operator_can_be_deep_copied(kind: type[Any]) -> None:
     assert (copied.task_id, copied.paperspace_conn_id) == ("t", "paperspace_default")
     assert copied._stop is not operator._stop
     assert copied._stop.is_set
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_a_stop_ends_one_execution_and_no_later_one(kind: type[Any]) -> None:
+    operator = kind(task_id="t", **ARGUMENTS[kind])
+    first, second = operator.prepare_for_execution(), operator.prepare_for_execution()
+    first.on_kill()
+    assert [one._stop.is_set for one in (operator, first, second)] == [False, True, False]
+    assert not operator.prepare_for_execution()._stop.is_set
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+@pytest.mark.parametrize("max_concurrency", [0, -1, 1.5, True, "many", None])
+def test_a_bad_concurrency_is_found_when_the_dag_is_parsed(kind: type[Any], max_concurrency: Any) -> None:
+    with pytest.raises(ValueError, match="^Task 't': max_concurrency is "):
+        kind(task_id="t", **ARGUMENTS[kind], max_concurrency=max_concurrency)
 
 
 def _own_parameters(kind: type[Any]) -> dict[str, inspect.Parameter]:
@@ -159,7 +188,8 @@ def _documented(kind: type[Any]) -> set[str]:
 def reads_of_template_fields(source: str, fields: set[str]) -> list[str]:
     """Return the template fields that an ``__init__`` reads.
 
-    ``self.field = field``, ``field is None`` and ``super().__init__(field=field)`` are no reads.
+    ``self.field = field``, ``field is None``, ``super().__init__(field=field)`` and ``check_one_of(field=field)`` are
+    no reads.
     """
     constructors = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     found = []
@@ -178,7 +208,7 @@ def reads_of_template_fields(source: str, fields: set[str]) -> list[str]:
             | {
                 id(keyword.value)
                 for node in ast.walk(constructor)
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__"
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("super().__init__", "check_one_of")
                 for keyword in node.keywords
                 if isinstance(keyword.value, ast.Name) and keyword.value.id == keyword.arg
             }

@@ -30,6 +30,7 @@ from airflow_provider_paperspace.operators._batch import (
     Batch,
     BatchResult,
     StopSignal,
+    count_of,
     failure_table,
     run_batch,
     table,
@@ -323,11 +324,13 @@ def test_progress_is_logged_with_a_count_and_a_rate(caplog: pytest.LogCaptureFix
     assert lines[-1].endswith("/s")
 
 
-@pytest.mark.parametrize("max_concurrency", [0, -1, 1.5, True, "many", None])
-def test_a_bad_concurrency_is_refused(max_concurrency: Any) -> None:
-    operator = ListProjectTagsOperator(task_id="t", project_ids=[])
-    with pytest.raises(InvalidArgumentError, match="max_concurrency is"):
-        operator.run_batch(None, [], upper, max_concurrency=max_concurrency)  # type: ignore[arg-type]
+def test_a_count_has_the_noun_in_its_number() -> None:
+    assert [count_of(number, "project") for number in (0, 1, 2, 1_200)] == [
+        "0 projects",
+        "1 project",
+        "2 projects",
+        "1,200 projects",
+    ]
 
 
 def test_a_table_has_columns_and_counts_hidden_rows() -> None:

@@ -14,7 +14,7 @@ from airflow_provider_paperspace.operators._batch import run_batch
 from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 from airflow_provider_paperspace.operators.project_tags import UndoProjectTagChangeOperator
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules
-from tests.operators.task import RUN_AT, Task, asked
+from tests.operators.task import RUN_AT, Task, rendered, writes
 
 WORLD = {
     "projects": [
@@ -33,16 +33,18 @@ def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.Mo
     return server
 
 
+def clean_up_task(**arguments: Any) -> Task:
+    """Return the task of a clean-up, of all projects unless told otherwise."""
+    where = {} if {"project_ids", "plan"} & set(arguments) else {"all_projects": True}
+    return Task(CleanUpProjectTagsOperator, **where, **arguments)
+
+
 def clean_up(**arguments: Any) -> Any:
-    return json.loads(json.dumps(Task(CleanUpProjectTagsOperator, **arguments).run()))
+    return json.loads(json.dumps(clean_up_task(**arguments).run()))
 
 
 def pairs(removals: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return sorted((removal["project_id"], removal["tag"]) for removal in removals)
-
-
-def writes(world: LocalPaperspaceServer) -> list[str]:
-    return [request.target for request in asked(world) if request.method != "GET"]
 
 
 def test_only_stale_tags_are_removed_from_all_projects(
@@ -87,7 +89,7 @@ def test_a_dry_run_returns_the_plan_of_the_real_run(world: LocalPaperspaceServer
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_plan_above_the_limit_removes_nothing(world: LocalPaperspaceServer, dry_run: bool) -> None:
-    task = Task(CleanUpProjectTagsOperator, names="stale:*", max_removals="3", dry_run=dry_run)
+    task = clean_up_task(names="stale:*", max_removals="3", dry_run=dry_run)
     with pytest.raises(
         AirflowFailException, match="The plan has 4 removals, more than max_removals=3; nothing was removed"
     ):
@@ -104,10 +106,14 @@ def test_only_the_given_projects_are_cleaned_up(world: LocalPaperspaceServer) ->
 
 
 def test_now_is_the_end_of_the_data_interval(world: LocalPaperspaceServer) -> None:
-    late = Task(CleanUpProjectTagsOperator, at=RUN_AT - timedelta(days=1), dry_run=True).run()
-    assert late["planned"] == []
-    early = Task(CleanUpProjectTagsOperator, at=RUN_AT + timedelta(days=1), dry_run=True).run()
-    assert pairs(early["planned"]) == [("p1", "demo@2026-11-23"), ("p1", "demo@2026-11-24")]
+    world.paperspace.add_tag("p1", {"name": "demo@2026-11-22"})
+    late = clean_up_task(at=RUN_AT - timedelta(days=1), dry_run=True).run()
+    assert pairs(late["planned"]) == [("p1", "demo@2026-11-22")]
+    on_time = clean_up_task(at=RUN_AT, dry_run=True).run()
+    assert pairs(on_time["planned"]) == [("p1", "demo@2026-11-22"), ("p1", "demo@2026-11-23")]
+    early = clean_up_task(at=RUN_AT + timedelta(days=30), dry_run=True).run()
+    assert early["planned"] == on_time["planned"], "never later than the clock"
+    assert early["rules"]["now"] == (RUN_AT + timedelta(hours=2)).isoformat()
 
 
 def test_the_age_of_a_tag_starts_at_its_creation(world: LocalPaperspaceServer) -> None:
@@ -124,11 +130,11 @@ def test_the_age_of_a_tag_starts_at_its_creation(world: LocalPaperspaceServer) -
 def test_another_task_applies_a_plan(world: LocalPaperspaceServer) -> None:
     plan = clean_up(names="stale:*", dry_run=True)
     plan["planned"] = [removal for removal in plan["planned"] if removal["tag"] != "stale:a"]  # not approved
-    count = len(asked(world))
+    count = len(world.requests)
     report = clean_up(plan=plan)
     assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p2", "stale:b"), ("p2", "stale:keep")]
     assert report["rules"] == plan["rules"]
-    assert len(asked(world)) - count == 2 + 3, "one read per project of the plan, and the removals"
+    assert len(world.requests) - count == 2 + 3, "one read per project of the plan, and the removals"
 
 
 def test_a_planned_tag_is_checked_again_before_its_removal(
@@ -161,7 +167,7 @@ def test_a_tag_that_was_added_anew_is_no_longer_old(world: LocalPaperspaceServer
 
 def test_a_failed_project_does_not_stop_the_others(world: LocalPaperspaceServer) -> None:
     world.fault("500", path="/p1/", times=0)
-    task = Task(CleanUpProjectTagsOperator, names="stale:*")
+    task = clean_up_task(names="stale:*")
     with pytest.raises(AirflowException, match="1 of 3 projects failed"):
         task.run()
     report = task.pushed["return_value"]
@@ -172,11 +178,11 @@ def test_a_failed_project_does_not_stop_the_others(world: LocalPaperspaceServer)
 @pytest.mark.parametrize("max_removals", [0, 100])
 def test_a_key_refused_while_reading_ends_the_task(world: LocalPaperspaceServer, max_removals: int) -> None:
     world.fault("401", path="/tags", at=3, times=1)
-    task = Task(CleanUpProjectTagsOperator, names="stale:*", max_removals=max_removals, max_concurrency=1)
+    task = clean_up_task(names="stale:*", max_removals=max_removals, max_concurrency=1)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         task.run()
     assert not writes(world)
-    assert task.pushed["change"] == {}
+    assert "change" not in task.pushed
 
 
 @pytest.mark.parametrize("max_removals", [0, 100])
@@ -213,7 +219,7 @@ def test_a_bug_in_the_rules_removes_nothing(
 
 def test_a_failed_removal_does_not_stop_the_others(world: LocalPaperspaceServer) -> None:
     world.fault("403", path="/p1/", method="DELETE", at=2, times=0)
-    task = Task(CleanUpProjectTagsOperator, names="stale:*")
+    task = clean_up_task(names="stale:*")
     with pytest.raises(AirflowFailException, match="1 of 3 projects failed"):
         task.run()
     removed = pairs(task.pushed["return_value"]["removed"])
@@ -223,54 +229,87 @@ def test_a_failed_removal_does_not_stop_the_others(world: LocalPaperspaceServer)
 
 def test_a_clean_up_can_be_undone(world: LocalPaperspaceServer) -> None:
     before = {id_: set(world.paperspace.tag_names(id_)) for id_ in ("p1", "p2", "p3")}
-    task = Task(CleanUpProjectTagsOperator, names="stale:*")
+    task = clean_up_task(names="stale:*")
     task.run()
     Task(UndoProjectTagChangeOperator, change=task.pushed["change"]).run()
     assert {id_: set(world.paperspace.tag_names(id_)) for id_ in before} == before
 
 
+BAD = [
+    ({"expired": False}, "No tag can be stale"),
+    ({"expired": False, "keep": "x"}, "No tag can be stale"),
+    ({"expired": None}, "expired is None; it must be True or False"),
+    ({"older_than": timedelta(0)}, "older_than is 0:00:00; it must be longer than 0"),
+    ({"older_than": -timedelta(days=1)}, "older_than is -1 day, 0:00:00; it must be longer than 0"),
+    ({"older_than": 7}, "older_than is an int; it must be a timedelta"),
+    ({"older_than": 7, "names": "{{ x }}"}, "older_than is an int; it must be a timedelta"),
+    ({"older_than": 7, "keep": "{{ x }}"}, "older_than is an int; it must be a timedelta"),
+    ({"max_removals": -1}, "max_removals is -1; it must be a whole number"),
+    ({"max_removals": "many"}, "max_removals is 'many'"),
+    ({"max_concurrency": 0}, "max_concurrency is 0; it must be at least 1"),
+    ({"max_concurrency": "many"}, "max_concurrency is 'many'"),
+    ({"dry_run": ""}, "dry_run is ''; it must be True or False"),
+    ({"names": ""}, "names is blank"),
+    ({"names": "[stale"}, r"names contains the pattern '\[stale', whose '\[' is never closed"),
+    ({"names": "[stale", "keep": "{{ x }}"}, r"names contains the pattern '\[stale'"),
+    ({"keep": 7}, "keep is an int"),
+    ({"project_ids": "p1"}, "project_ids is the string 'p1'; it must be a list"),
+    ({"plan": {}}, "plan is empty"),
+    ({"plan": {"rules": {}}}, "plan is a dict; it must be a whole report from CleanUpProjectTagsOperator"),
+    ({"plan": {"planned": []}}, "plan has no rules; it is not a report"),
+    ({"plan": {"planned": [{"project_id": "p", "tag": " "}]}}, "plan: The tag name ' ' is blank"),
+    ({"plan": {"planned": [{"tag": "x"}]}}, "plan: A project id must be a string"),
+    ({"plan": {"planned": [], "rules": {"expired": True, "now": "2026-11-24T00:00:00Z", "names": [" "]}}}, "plan: its"),
+    ({"plan": {"planned": []}, "names": "x"}, "with plan, leave out names, older_than and expired"),
+    ({"plan": "{{ x }}", "older_than": timedelta(days=1)}, "with plan, leave out names, older_than and expired"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), BAD)
+def test_a_bad_constant_is_found_when_the_dag_is_parsed(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"^Task 'task': {complaint}"):
+        clean_up_task(**arguments)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("field", "value", "complaint"),
     [
-        ({"expired": False}, "No tag can be stale"),
-        ({"expired": False, "keep": "x"}, "No tag can be stale"),
-        ({"older_than": timedelta(0)}, "older_than is 0:00:00; it must be longer than 0"),
-        ({"older_than": -timedelta(days=1)}, "older_than is -1 day, 0:00:00; it must be longer than 0"),
-        ({"older_than": 7}, "older_than is an int; it must be a timedelta"),
-        ({"max_removals": -1}, "max_removals is -1; it must be a whole number"),
-        ({"max_removals": "many"}, "max_removals is 'many'"),
-        ({"dry_run": ""}, "dry_run is ''; it must be True or False"),
-        ({"names": ""}, "blank"),
-        ({"keep": 7}, "keep is an int"),
-        ({"project_ids": "p1"}, "must be a list"),
-        ({"plan": {}}, "plan is a dict; it must be a whole report from CleanUpProjectTagsOperator"),
-        ({"plan": {"planned": []}}, "plan has no rules; it is not a report"),
-        ({"plan": {"planned": []}, "names": "x"}, "with plan, leave out project_ids, names, older_than"),
+        ("max_removals", "many", "max_removals is 'many'"),
+        ("names", "[stale", "names contains the pattern"),
+        ("keep", 7, "keep is an int"),
+        ("plan", {"planned": []}, "plan has no rules; it is not a report"),
+        ("plan", {"planned": [{"project_id": "p", "tag": " "}]}, "plan: The tag name ' ' is blank"),
+        ("project_ids", "p1", "project_ids is the string 'p1'; it must be a list"),
     ],
 )
-def test_a_bad_argument_is_refused_before_any_request(
-    world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
+def test_a_bad_rendered_value_is_refused_before_any_request(
+    world: LocalPaperspaceServer, field: str, value: Any, complaint: str
 ) -> None:
-    with pytest.raises(AirflowFailException, match=complaint):
-        clean_up(**arguments)
-    assert not asked(world)
+    where = {} if field in ("plan", "project_ids") else {"all_projects": True}
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': {complaint}"):
+        rendered(CleanUpProjectTagsOperator, field, value, **where).run()
+    assert not world.requests
 
 
-@pytest.mark.parametrize("field", ["project_ids", "names", "keep"])
-def test_an_argument_that_rendered_to_none_is_refused(world: LocalPaperspaceServer, field: str) -> None:
-    task = Task(
-        CleanUpProjectTagsOperator, **{"names": "stale:*", "project_ids": ["p1"], "keep": "x", field: "{{ x }}"}
-    )
-    setattr(task.operator, field, None)
-    with pytest.raises(AirflowFailException, match="Did the upstream task return nothing"):
-        task.run()
-    assert not asked(world)
+@pytest.mark.parametrize(
+    "where",
+    [
+        {},
+        {"all_projects": False},
+        {"project_ids": [], "all_projects": True},
+        {"project_ids": [], "plan": "{{ x }}"},
+        {"all_projects": True, "plan": "{{ x }}"},
+    ],
+)
+def test_a_clean_up_says_exactly_once_where(where: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Task 't': set exactly one of project_ids, all_projects and plan"):
+        CleanUpProjectTagsOperator(task_id="t", **where)
 
 
-def test_a_plan_of_none_is_refused(world: LocalPaperspaceServer) -> None:
-    with pytest.raises(AirflowFailException, match="plan is None"):
-        Task(CleanUpProjectTagsOperator, plan=None).run()
-    assert not asked(world)
+@pytest.mark.parametrize("value", [None, "", "True?", 1, "{{ params.all }}"])
+def test_all_projects_is_spelled_true_or_false(value: Any) -> None:
+    with pytest.raises(ValueError, match="Task 't': all_projects is .*; it must be True or False"):
+        CleanUpProjectTagsOperator(task_id="t", all_projects=value)
 
 
 def test_a_deleted_project_fails_only_if_it_was_named(world: LocalPaperspaceServer) -> None:
@@ -282,7 +321,7 @@ def test_a_deleted_project_fails_only_if_it_was_named(world: LocalPaperspaceServ
 
     world.paperspace.list_tags = read_and_delete  # type: ignore[method-assign]
     assert pairs(clean_up(names="stale:*")["removed"]) == [("p1", "demo@2026-11-23"), ("p1", "stale:a")]
-    with pytest.raises(AirflowFailException, match="1 of 1 projects failed"):
+    with pytest.raises(AirflowFailException, match="1 of 1 project failed"):
         clean_up(project_ids=["p2"])
 
 
@@ -290,8 +329,8 @@ def test_a_report_includes_earlier_tries(world: LocalPaperspaceServer) -> None:
     store: dict[str, Any] = {}
     world.fault("500", path="/p1/", method="DELETE", times=2)
     with pytest.raises(AirflowException, match="1 of 3 projects failed"):
-        Task(CleanUpProjectTagsOperator, names="stale:*").with_store(store).run()
-    second = Task(CleanUpProjectTagsOperator, names="stale:*").with_store(store, try_number=2)
+        clean_up_task(names="stale:*").with_store(store).run()
+    second = clean_up_task(names="stale:*").with_store(store, try_number=2)
     report = second.run()
     assert len(report["removed"]) == 4
     assert {r["reason"] for r in report["removed"] if r["project_id"] == "p2"} == {
@@ -301,15 +340,13 @@ def test_a_report_includes_earlier_tries(world: LocalPaperspaceServer) -> None:
     assert "stale:b" in world.paperspace.tag_names("p2")
 
 
-def test_a_plan_that_rendered_to_none_is_refused(world: LocalPaperspaceServer) -> None:
-    task = Task(CleanUpProjectTagsOperator, plan="{{ x }}")
-    task.operator.plan = None
-    with pytest.raises(AirflowFailException, match="plan is None"):
-        task.run()
-    assert not asked(world)
-
-
-@pytest.mark.parametrize("more", [{"project_ids": ["p1"]}, {"older_than": timedelta(days=1)}])
-def test_a_plan_excludes_rules_of_its_own(more: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="with plan, leave out project_ids, names, older_than"):
-        CleanUpProjectTagsOperator(task_id="t", plan={}, **more)
+def test_a_project_deleted_since_the_plan_is_spared(world: LocalPaperspaceServer) -> None:
+    plan = clean_up(names="stale:*", dry_run=True)
+    world.paperspace.projects["p2"].dt_deleted = "2026-11-24T00:00:00.000Z"
+    report = clean_up(plan=plan)
+    assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p1", "stale:a")]
+    assert {(s["project_id"], s["tag"], s["why"]) for s in report["spared"]} == {
+        ("p2", "stale:b", "its project was deleted"),
+        ("p2", "stale:keep", "its project was deleted"),
+    }
+    assert report["failed"] == {}

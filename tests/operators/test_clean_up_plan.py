@@ -14,13 +14,18 @@ from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.models import Tag
 from airflow_provider_paperspace.operators.clean_up import _parse_planned, _parse_rules
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules
+from airflow_provider_paperspace.rules.patterns import Pattern
 
 NOW = datetime(2026, 11, 24, 3, 30, tzinfo=UTC)
 OLD, NEW = "2026-01-05T09:15:00.000Z", "2026-11-20T09:15:00.000Z"
 
 
 NAMES = st.sampled_from(["gpu", "stale:a", "keep", "g@2026-11-23", "g@2026-12-31", "g@2026-13-01", "keep@2020-01-01"])
-PATTERNS = st.lists(st.sampled_from(["stale:*", "g*", "keep*", "*"]), max_size=2).map(tuple)
+PATTERNS = st.lists(
+    st.builds(Pattern, st.sampled_from(["stale:*", "g*", "keep*", "*", "[gk]*"]), st.booleans()),
+    max_size=2,
+    unique=True,
+).map(tuple)
 RULES = st.builds(
     CleanUpRules,
     names=PATTERNS,
@@ -34,12 +39,12 @@ RULES = st.builds(
 @given(rules=RULES, name=NAMES, created=st.sampled_from([OLD, NEW, "nonsense"]))
 def test_rules_survive_xcom_and_keep_always_wins(rules: CleanUpRules, name: str, created: str) -> None:
     tag = Tag(1, name, created)
-    kept = CleanUpRules(**{f: getattr(rules, f) for f in rules.__slots__} | {"keep": (*rules.keep, name)})
+    kept = CleanUpRules(**{f: getattr(rules, f) for f in rules.__slots__} | {"keep": (*rules.keep, Pattern(name))})
     assert kept.stale_reason(tag) is None
     parsed = _parse_rules({"rules": json.loads(json.dumps(rules.as_json()))}, keep=())
     assert parsed.stale_reason(tag) == rules.stale_reason(tag)
     assert parsed.unreadable_reason(tag) == rules.unreadable_reason(tag)
-    assert _parse_rules({"rules": rules.as_json()}, keep=(name,)).stale_reason(tag) is None
+    assert _parse_rules({"rules": rules.as_json()}, keep=(Pattern(name, is_literal=True),)).stale_reason(tag) is None
     if created == "nonsense" and rules.stale_reason(tag):
         assert rules.older_than is None or "expired" in str(rules.stale_reason(tag)), "an unreadable date is no age"
 
@@ -49,9 +54,12 @@ RULES_JSON = CleanUpRules(now=NOW).as_json()
 
 def test_rules_are_read_from_json() -> None:
     assert _parse_rules({"rules": RULES_JSON}, keep=()) == CleanUpRules(now=NOW)
-    json_with_age = {**RULES_JSON, "older_than_s": 90, "names": ["a", "b*"], "keep": ["c"]}
-    assert _parse_rules({"rules": json_with_age}, keep=("d",)) == CleanUpRules(
-        names=("a", "b*"), keep=("c", "d"), older_than=timedelta(seconds=90), now=NOW
+    json_with_age = {**RULES_JSON, "older_than_s": 90, "names": ["a", "b*", {"name": "*"}], "keep": ["c"]}
+    assert _parse_rules({"rules": json_with_age}, keep=(Pattern("d"),)) == CleanUpRules(
+        names=(Pattern("a"), Pattern("b*"), Pattern("*", is_literal=True)),
+        keep=(Pattern("c"), Pattern("d")),
+        older_than=timedelta(seconds=90),
+        now=NOW,
     )
 
 
@@ -72,8 +80,9 @@ def test_rules_are_read_from_json() -> None:
         ({**RULES_JSON, "now": "yesterday"}, "now must be a date-time"),
         ({**RULES_JSON, "now": None}, "now must be a date-time"),
         ({**RULES_JSON, "now": "2026-11-24T03:30:00"}, "now has no time zone"),
-        ({**RULES_JSON, "names": None}, "Tag names must be"),
-        ({**RULES_JSON, "keep": [7]}, "A tag name must be a string"),
+        ({**RULES_JSON, "names": 7}, "its rule names is an int"),
+        ({**RULES_JSON, "names": "[a"}, "its rule names contains the pattern"),
+        ({**RULES_JSON, "keep": [7]}, "its rule keep contains an int"),
         ({**RULES_JSON, "expired": False}, "No tag can be stale"),
     ],
 )

@@ -20,7 +20,7 @@ from airflow_provider_paperspace.operators.project_tags import (
     SetProjectTagsOperator,
     UndoProjectTagChangeOperator,
 )
-from tests.operators.task import Task, asked
+from tests.operators.task import Task
 
 WORLD: Final = {"projects": [{"id": id_, "tags": ["gpu", "stale:x", "stage:a"]} for id_ in ("p1", "p2")]}
 BEFORE: Final = {"gpu", "stale:x", "stage:a"}
@@ -34,7 +34,7 @@ TASKS: Final[dict[str, tuple[Callable[[], Task], set[str]]]] = {
         lambda: Task(SetProjectTagsOperator, project_ids=["p1", "p2"], tags="stage:b", within="stage:"),
         BEFORE - {"stage:a"} | {"stage:b"},
     ),
-    "clean up": (lambda: Task(CleanUpProjectTagsOperator, names="stale:*"), BEFORE - {"stale:x"}),
+    "clean up": (lambda: Task(CleanUpProjectTagsOperator, all_projects=True, names="stale:*"), BEFORE - {"stale:x"}),
     "undo": (lambda: Task(UndoProjectTagChangeOperator, change=UNDONE), BEFORE - {"stage:a"} | {"stage:z"}),
 }
 """Each task, and the tags that a project has once the task is done."""
@@ -50,7 +50,7 @@ def test_a_fault_leaves_a_true_record_and_a_retry_completes(
     make, after = TASKS[name]
     server.reset(seed=WORLD)
     make().run()
-    for at in range(2, len(asked(server)) + 2):  # the first is the one for the link
+    for at in range(1, len(server.requests) + 1):
         server.reset(seed=WORLD)
         server.fault(kind, at=at, times=2)
         task = make()

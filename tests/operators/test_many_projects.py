@@ -21,7 +21,7 @@ from airflow_provider_paperspace.operators.project_tags import (
     RemoveProjectTagOperator,
     SetProjectTagsOperator,
 )
-from tests.operators.task import Task, asked, names
+from tests.operators.task import Task, names
 
 IDS = [f"m{i}" for i in range(12)]
 
@@ -58,7 +58,7 @@ def test_projects_may_come_from_another_task(world: LocalPaperspaceServer) -> No
 
 def test_an_unchanged_project_costs_one_request(world: LocalPaperspaceServer) -> None:
     Task(AddProjectTagOperator, project_ids=IDS, tags="gpu").run()
-    assert [request.method for request in asked(world)] == ["GET"] * len(IDS)
+    assert [request.method for request in world.requests] == ["GET"] * len(IDS)
 
 
 def test_a_failed_project_does_not_stop_the_others(
@@ -99,11 +99,11 @@ def test_a_refused_key_fails_the_task_at_once(world: LocalPaperspaceServer) -> N
     world.fault("401", times=0)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
         Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=2).run()
-    assert len(asked(world)) <= 3
+    assert len(world.requests) <= 3
 
 
 def test_a_key_refused_midway_keeps_what_was_done(world: LocalPaperspaceServer) -> None:
-    world.fault("401", at=8, times=0)
+    world.fault("401", at=7, times=0)
     store: dict[str, Any] = {}
     task = Task(AddProjectTagOperator, project_ids=IDS, tags="x", max_concurrency=1).with_store(store)
     with pytest.raises(AirflowFailException, match="API key is missing, wrong or expired"):
@@ -130,7 +130,7 @@ def test_a_failed_project_keeps_its_earlier_changes(world: LocalPaperspaceServer
     [
         ({"project_ids": "m1"}, "project_ids is the string 'm1'; it must be a list"),
         ({"project_ids": "['m1', 'm2']"}, "render_template_as_native_obj"),
-        ({"project_ids": ["m1", ""]}, "project id is empty"),
+        ({"project_ids": ["m1", ""]}, "a project id in project_ids is blank"),
         ({"project_ids": ["m1", None]}, "Did the upstream task return nothing"),
         ({"project_ids": [7]}, "not an int"),
         ({"project_ids": 7}, "project_ids is an int"),
@@ -145,9 +145,13 @@ def test_a_failed_project_keeps_its_earlier_changes(world: LocalPaperspaceServer
 def test_a_bad_argument_fails_before_any_request(
     world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(AirflowFailException, match=complaint):
-        Task(AddProjectTagOperator, **{"tags": "x", **arguments}).run()
-    assert not asked(world)
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
+        Task(AddProjectTagOperator, **{"tags": "x", **arguments})
+    task = Task(AddProjectTagOperator, project_ids=[], tags="x")
+    vars(task.operator).update(arguments)
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
+        task.run()
+    assert not world.requests
 
 
 def test_a_stopped_task_starts_no_further_project(
@@ -167,7 +171,7 @@ def test_a_stopped_task_starts_no_further_project(
     with pytest.raises(AirflowException, match=r"stopped after [345] of 12 projects. A retry processes the remaining"):
         task.run()
     assert 3 <= len(task.pushed["return_value"]) <= 5
-    assert {request.target.split("/")[2] for request in asked(world)} <= set(IDS[:5])
+    assert {request.target.split("/")[2] for request in world.requests} <= set(IDS[:5])
     assert "The task is stopped" in caplog.text
 
 
@@ -176,7 +180,7 @@ def test_a_task_stopped_before_its_start_does_nothing(world: LocalPaperspaceServ
     task.operator.on_kill()
     with pytest.raises(AirflowException, match="stopped after 0 of 12"):
         task.run()
-    assert not asked(world)
+    assert not world.requests
 
 
 def test_progress_ends_with_the_number_of_projects(caplog: pytest.LogCaptureFixture) -> None:
@@ -269,5 +273,5 @@ def test_a_killed_task_completes_when_it_runs_again(world: LocalPaperspaceServer
     world.app.requests = deque()
     assert set(Task(AddProjectTagOperator, **arguments).run()) == set(ids)
     assert all(world.paperspace.tag_names(id_) == ["x"] for id_ in ids)
-    methods = [request.method for request in asked(world)]
+    methods = [request.method for request in world.requests]
     assert (methods.count("GET"), methods.count("POST"), len(methods)) == (100, len(missing), 100 + len(missing))

@@ -17,13 +17,15 @@ from airflow_provider_paperspace.operators.project_tags import (
     ListProjectTagsOperator,
     RemoveProjectTagOperator,
 )
-from tests.operators.task import Task, asked, names
+from tests.operators.task import Task, names
 
+OURS = "airflow_provider_paperspace"
 OPERATORS = [AddProjectTagOperator, RemoveProjectTagOperator, ListProjectTagsOperator]
 
 
 def execute(kind: type[PaperspaceOperator], **arguments: Any) -> Any:
-    return kind(task_id="task", **{"project_id": "p1", **arguments}).execute({})
+    where = {} if {"project_id", "project_name", "project_ids"} & set(arguments) else {"project_id": "p1"}
+    return kind(task_id="task", **where, **arguments).execute({})
 
 
 @pytest.fixture(autouse=True)
@@ -119,12 +121,12 @@ def test_a_bug_of_ours_is_raised_as_it_is(
     def fail(*_: Any) -> Any:
         raise error("a bug")
 
-    monkeypatch.setattr(f"airflow_provider_paperspace.operators.project_tags.{broken}", fail)
     task = Task(AddProjectTagOperator, tags="x", **projects)
+    monkeypatch.setattr(f"airflow_provider_paperspace.operators.project_tags.{broken}", fail)
     with pytest.raises(error, match="^a bug$") as caught:
         task.run()
     assert type(caught.value) is error
-    assert "change" in task.pushed
+    assert ("change" in task.pushed) is (broken == "tags_as_json"), "it was written before the bug"
 
 
 def test_missing_tags_fail_the_task_unless_allowed(server: LocalPaperspaceServer) -> None:
@@ -136,7 +138,7 @@ def test_missing_tags_fail_the_task_unless_allowed(server: LocalPaperspaceServer
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"project_id": ""}, "project id is empty"),
+        ({"project_id": ""}, "project_id is blank"),
         ({"project_id": 7}, "not an int"),
         ({"tags": ""}, "blank"),
         ({"tags": [" "]}, "blank"),
@@ -157,7 +159,11 @@ def test_a_bad_argument_fails_the_task_and_changes_nothing(
     monkeypatch.setenv("AIRFLOW_CONN_BAD_CONN", "paperspace://")
     with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
         execute(AddProjectTagOperator, **{"tags": "x", **arguments})
-    assert not asked(server)
+    operator = AddProjectTagOperator(task_id="task", project_id="p1", tags="x")
+    vars(operator).update(arguments)
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
+        operator.execute({})
+    assert not server.requests
     assert server.paperspace.tag_names("p1") == ["gpu"]
 
 
@@ -188,12 +194,12 @@ def test_an_id_that_rendered_to_none_fails_with_a_hint() -> None:
 
 
 def test_a_project_is_found_by_its_exact_name(server: LocalPaperspaceServer) -> None:
-    assert names(execute(AddProjectTagOperator, project_id=None, project_name="one", tags="x")) == ["x"]
+    assert names(execute(AddProjectTagOperator, project_name="one", tags="x")) == ["x"]
     with pytest.raises(AirflowFailException, match="no project has this name; similar: 'one'"):
-        execute(AddProjectTagOperator, project_id=None, project_name="One", tags="y")
+        execute(AddProjectTagOperator, project_name="One", tags="y")
     server.paperspace.add_project("p2", "one")
     with pytest.raises(AirflowFailException, match="2 projects have this name: 'p[12]', 'p[12]'.*project_id"):
-        execute(AddProjectTagOperator, project_id=None, project_name="one", tags="y")
+        execute(AddProjectTagOperator, project_name="one", tags="y")
     assert server.paperspace.tag_names("p1") == ["gpu", "x"]
 
 
@@ -211,3 +217,31 @@ def test_a_dag_file_must_set_exactly_one_project_argument(
     tags = {} if kind is ListProjectTagsOperator else {"tags": "x"}
     with pytest.raises(ValueError, match="Task 'task': set exactly one of project_id, project_name and project_ids"):
         kind(task_id="task", **given, **tags)
+
+
+@pytest.mark.parametrize("where", [{"project_id": "p1"}, {"project_ids": ["p1"]}])
+def test_a_missing_name_that_looks_like_a_pattern_is_warned_of(
+    server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, where: dict[str, Any]
+) -> None:
+    server.paperspace.add_tag("p1", {"name": "exp[1]"})
+    assert names_by(execute(RemoveProjectTagOperator, tags=["stale:*", "absent", "exp[1]"], **where)) == ["exp[1]"]
+    warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and r.name.startswith(OURS)]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
+        "Project 'p1': no tag is named 'stale:*'. RemoveProjectTagOperator takes literal names"
+    )
+
+
+def names_by(returned: Any) -> list[str]:
+    """Return the names of one project's tags, whether it was one project or one of many."""
+    return names(returned["p1"] if isinstance(returned, dict) else returned)
+
+
+@pytest.mark.parametrize(("number", "text"), [(1, "1 tag: 'gpu'"), (0, "0 tags"), (2, "2 tags: 'x', 'gpu'")])
+def test_the_log_counts_tags_in_plain_english(
+    server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, number: int, text: str
+) -> None:
+    server.reset(seed={"projects": [{"id": "p1", "tags": ["gpu", "x"][:number]}]})
+    with caplog.at_level(logging.INFO):
+        execute(ListProjectTagsOperator)
+    assert f"Project 'p1': {text}" in caplog.messages

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators.projects import ListProjectsOperator
-from tests.operators.task import Task, asked
+from tests.operators.task import Task, rendered
 
 PROJECTS = [
     {"id": "p1", "name": "vision-a", "tags": ["gpu", "stage:a"]},
@@ -53,9 +53,9 @@ def test_a_project_is_returned_under_the_keys_of_the_api(world: LocalPaperspaceS
 
 def test_tags_are_read_only_of_projects_with_a_matching_name(world: LocalPaperspaceServer) -> None:
     Task(ListProjectsOperator, name="vision-*").run()
-    assert len(asked(world)) == 1, "one page of projects"
+    assert len(world.requests) == 1, "one page of projects"
     Task(ListProjectsOperator, name="vision-*", tagged="gpu").run()
-    assert len(asked(world)) == 4
+    assert len(world.requests) == 4
 
 
 def test_a_project_with_unreadable_tags_fails_the_task(world: LocalPaperspaceServer) -> None:
@@ -66,14 +66,17 @@ def test_a_project_with_unreadable_tags_fails_the_task(world: LocalPaperspaceSer
 
 @pytest.mark.parametrize(
     ("filters", "complaint"),
-    [({"name": ""}, "blank"), ({"tagged": 7}, "tagged is an int"), ({"untagged": None}, "untagged is None")],
+    [({"name": ""}, "name is blank"), ({"tagged": 7}, "tagged is an int"), ({"untagged": None}, "untagged is None")],
 )
 def test_a_bad_filter_is_refused_before_any_request(
     world: LocalPaperspaceServer, filters: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(AirflowFailException, match=complaint):
-        Task(ListProjectsOperator, **filters).run()
-    assert not asked(world)
+    with pytest.raises(ValueError, match=f"Task 'task': {complaint}"):
+        Task(ListProjectsOperator, **filters)
+    ((field, value),) = filters.items()
+    with pytest.raises(AirflowFailException, match=f"Task 'task': {complaint}"):
+        rendered(ListProjectsOperator, field, value).run()
+    assert not world.requests
 
 
 def test_a_project_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -> None:
@@ -85,3 +88,27 @@ def test_a_project_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -
 
     world.paperspace.list_tags = read_and_delete  # type: ignore[method-assign]
     assert [project["id"] for project in Task(ListProjectsOperator, tagged="gpu", name="vision-*").run()] == ["p1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        (["vision-a", "vision-c"], r"no project is named 'vision-c' \(similar: 'vision-[ab]', 'vision-[ab]'\)"),
+        ("Speech", r"no project is named 'Speech' \(similar: 'speech'\)\. Check the spelling"),
+        (["x", "q"], r"no project is named 'x', 'q'\. Check the spelling .* or set missing_ok=True"),
+        ("gone", "no project is named 'gone'"),
+        ({"id": "p1", "name": "vision-*"}, r"no project is named 'vision-\*'"),
+    ],
+)
+def test_a_name_that_no_project_has_is_an_error(name: Any, complaint: str) -> None:
+    with pytest.raises(AirflowFailException, match=f"Task 'task': {complaint}"):
+        Task(ListProjectsOperator, name=name).run()
+
+
+def test_a_missing_name_may_be_allowed() -> None:
+    listed = Task(ListProjectsOperator, name=["vision-a", "vision-c"], missing_ok=True).run()
+    assert [project["id"] for project in listed] == ["p1"]
+
+
+def test_a_pattern_may_match_no_project() -> None:
+    assert Task(ListProjectsOperator, name=["nothing-*", "[x]"]).run() == []

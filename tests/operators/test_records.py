@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowNotFoundException
 
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api._messages import Request, Response
@@ -105,8 +105,7 @@ def test_a_record_grows_with_each_answered_write() -> None:
 def test_a_record_is_pushed_however_the_task_ends(error: BaseException | None) -> None:
     instance = Instance()
     log_change(instance, None, error, add="x")
-    assert instance.pushed[0] == ("change", {})
-    assert [(key, value["added"]) for key, value in instance.pushed[1:]] == [("change", ["x"])]
+    assert [(key, value["added"]) for key, value in instance.pushed] == [("change", ["x"])]
 
 
 def test_a_project_that_was_not_read_has_no_record() -> None:
@@ -115,7 +114,7 @@ def test_a_project_that_was_not_read_has_no_record() -> None:
     with ChangeLog(context, single=False) as changes:
         changes.start("p1")
         write(changes, "p2")
-    assert [list(value) for _, value in instance.pushed] == [[], ["p2"]]
+    assert [list(value) for _, value in instance.pushed] == [["p2"]]
 
 
 def test_a_task_without_an_instance_pushes_nothing() -> None:
@@ -124,11 +123,24 @@ def test_a_task_without_an_instance_pushes_nothing() -> None:
     assert changes.record("p1")["added"] == ["x"]
 
 
-@pytest.mark.parametrize(("try_number", "calls"), [(1, []), (2, ["get"]), (3, ["get"])])
-def test_the_store_is_read_in_a_later_try_only(try_number: int, calls: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("try_number", "calls"),
+    [
+        (1, ["set", "delete"]),
+        (2, ["get", "set", "delete"]),
+        (3, ["get"]),
+    ],
+)
+def test_the_store_is_open_only_while_a_try_may_follow(try_number: int, calls: list[str]) -> None:
     store = CountingStore({})
     log_change(Instance(try_number=try_number), store, None, add="x")
     assert store.calls == calls
+
+
+def test_a_task_without_retries_does_not_touch_the_store() -> None:
+    store = CountingStore({})
+    log_change(Instance(max_tries=0), store, SERVER_ERROR, add="x")
+    assert store.calls == []
 
 
 @pytest.mark.parametrize(
@@ -146,6 +158,7 @@ def test_the_store_is_read_in_a_later_try_only(try_number: int, calls: list[str]
         (NOT_FOUND, 1, False),
         (InvalidArgumentError("bad"), 1, False),
         (AirflowFailException(), 1, False),
+        (AirflowNotFoundException(), 1, False),
     ],
 )
 def test_the_store_is_written_if_another_try_follows(
@@ -154,12 +167,9 @@ def test_the_store_is_written_if_another_try_follows(
     contents: dict[str, Any] = {}
     log_change(Instance(try_number=try_number), Store(contents), error, add="x")
     assert bool(contents) is is_stored
-
-
-def test_the_store_is_not_written_without_a_change() -> None:
-    store = CountingStore({})
-    log_change(Instance(), store, SERVER_ERROR)
-    assert store.calls == []
+    if is_stored:
+        entry = Store(contents).get("paperspace_change")
+        assert (entry["open"], entry["records"]["p1"]["added"]) == (False, ["x"])
 
 
 @pytest.mark.parametrize(("error", "try_number"), [(None, 2), (NOT_FOUND, 2), (AirflowFailException(), 2), (None, 3)])
@@ -171,17 +181,61 @@ def test_the_store_is_emptied_if_no_try_follows(error: BaseException | None, try
     assert not contents
 
 
-def test_the_store_is_emptied_if_tries_cancel_out() -> None:
+def test_tries_that_cancel_out_leave_no_record_in_the_store() -> None:
     contents: dict[str, Any] = {}
     log_change(Instance(), Store(contents), SERVER_ERROR, add="x")
     log_change(Instance(try_number=2), Store(contents), SERVER_ERROR, remove="x")
+    assert Store(contents).get("paperspace_change")["records"] == {}
+
+
+def test_a_try_that_was_killed_makes_the_record_incomplete() -> None:
+    contents: dict[str, Any] = {}
+    ChangeLog({"ti": Instance(), "task_state_store": Store(contents)}, single=True).__enter__()  # type: ignore[typeddict-item]
+    second, third = Instance(try_number=2), Instance(try_number=3)
+    log_change(second, Store(contents), SERVER_ERROR, add="x")
+    log_change(third, Store(contents), None, add="y")
+    assert [(value["added"], value["complete"]) for _, value in second.pushed] == [(["x"], False)]
+    assert [(value["added"], value["complete"]) for _, value in third.pushed] == [(["x", "y"], False)]
+    assert not contents
+
+
+def test_a_killed_try_makes_unread_projects_incomplete_too() -> None:
+    contents: dict[str, Any] = {}
+    ChangeLog({"ti": Instance(), "task_state_store": Store(contents)}, single=False).__enter__()  # type: ignore[typeddict-item]
+    instance = Instance(try_number=2)
+    context: Any = {"ti": instance, "task_state_store": Store(contents)}
+    with ChangeLog(context, single=False) as changes:
+        changes.start("p1")
+        write(changes, "p2", add="x")
+    ((_, records),) = instance.pushed
+    assert {id_: (record["added"], record["complete"]) for id_, record in records.items()} == {
+        "p1": ([], False),
+        "p2": (["x"], False),
+    }
+
+
+@pytest.mark.parametrize(("try_number", "complete"), [(1, True), (2, False), (3, False)])
+def test_without_a_store_a_retried_task_is_incomplete(try_number: int, complete: bool) -> None:
+    instance = Instance(try_number=try_number)
+    log_change(instance, None, SERVER_ERROR, add="x")
+    assert [value["complete"] for _, value in instance.pushed] == [complete]
+
+
+def test_a_task_that_was_killed_and_cleared_starts_anew() -> None:
+    contents: dict[str, Any] = {}
+    log_change(Instance(), Store(contents), SERVER_ERROR, add="x")
+    cleared = Instance(try_number=3, max_tries=4)  # clearing raises max_tries; the try before left no trace
+    log_change(cleared, Store(contents), None, add="y")
+    assert [(value["added"], value["complete"]) for _, value in cleared.pushed] == [(["y"], False)]
     assert not contents
 
 
 def test_a_store_that_fails_does_not_hide_the_error(caplog: pytest.LogCaptureFixture) -> None:
     class FailingStore(Store):
         def set(self, key: str, value: Any) -> None:
-            raise OSError("no database")
+            if not value["open"]:
+                raise OSError("no database")
+            super().set(key, value)
 
         def delete(self, key: str) -> None:
             raise OSError("no database")
@@ -219,7 +273,7 @@ def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.Mo
 
 def test_a_record_covers_earlier_tries(world: LocalPaperspaceServer) -> None:
     store: dict[str, Any] = {}
-    arguments: dict[str, Any] = {"project_id": "p1", "tags": ["x", "y"], "within": None}
+    arguments: dict[str, Any] = {"project_id": "p1", "tags": ["x", "y"], "replace_all": True}
     world.fault("500", method="DELETE", at=2, times=2)
     with pytest.raises(ServerError, match="Already added: 'x', 'y'"):
         Task(SetProjectTagsOperator, **arguments).with_store(store).run()
@@ -266,3 +320,56 @@ def test_a_cleared_task_forgets_its_last_try(world: LocalPaperspaceServer) -> No
     cleared = Task(AddProjectTagOperator, **arguments).with_store(store, try_number=Task.max_tries + 2)
     cleared.run()
     assert cleared.pushed["change"]["added"] == ["y"]
+
+
+def test_an_exit_by_a_lost_answer_leaves_the_write_unsettled(world: LocalPaperspaceServer) -> None:
+    world.fault("lost-answer", method="POST", times=1)
+    world.fault("500", method="GET", at=2, times=0)  # the read that would settle it
+    task = Task(AddProjectTagOperator, project_id="p1", tags=["x", "y"])
+    with pytest.raises(PaperspaceError, match="Unknown whether the attempt"):
+        task.run()
+    record = task.pushed["change"]
+    assert (record["added"], record["unsettled"]) == ([], ["x"])
+
+
+def test_a_later_try_that_adds_an_unsettled_tag_settles_it(world: LocalPaperspaceServer) -> None:
+    store: dict[str, Any] = {}
+    world.fault("reset", method="POST", times=1)
+    world.fault("500", method="GET", at=2, times=0)
+    with pytest.raises(PaperspaceError):
+        Task(AddProjectTagOperator, project_id="p1", tags=["x"]).with_store(store).run()
+    world.app.faults = []
+    second = Task(AddProjectTagOperator, project_id="p1", tags=["x"]).with_store(store, try_number=2)
+    second.run()
+    assert (second.pushed["change"]["added"], second.pushed["change"]["unsettled"]) == (["x"], [])
+
+
+def test_an_earlier_unsettled_write_stays_unsettled(world: LocalPaperspaceServer) -> None:
+    store: dict[str, Any] = {}
+    world.fault("lost-answer", method="POST", times=1)
+    world.fault("500", method="GET", at=2, times=0)
+    with pytest.raises(PaperspaceError):
+        Task(AddProjectTagOperator, project_id="p1", tags=["x"]).with_store(store).run()
+    world.app.faults = []
+    second = Task(AddProjectTagOperator, project_id="p1", tags=["x"]).with_store(store, try_number=2)
+    second.run()
+    assert (second.pushed["change"]["added"], second.pushed["change"]["unsettled"]) == ([], ["x"])
+
+
+@pytest.mark.parametrize("where", [{"project_id": "p1"}, {"project_ids": ["p1"]}])
+def test_a_last_try_that_reads_nothing_tells_of_earlier_ones(
+    world: LocalPaperspaceServer, where: dict[str, Any]
+) -> None:
+    store: dict[str, Any] = {}
+    world.fault("500", method="POST", at=2, times=2)
+    with pytest.raises((AirflowException, ServerError)):
+        Task(AddProjectTagOperator, tags=["x", "y"], **where).with_store(store).run()
+    world.app.faults = []
+    world.fault("500", times=0)
+    last = Task(AddProjectTagOperator, tags=["x", "y"], **where).with_store(store, try_number=3)
+    with pytest.raises((AirflowException, ServerError)):
+        last.run()
+    assert not store
+    world.app.faults = []
+    Task(UndoProjectTagChangeOperator, change=last.pushed["change"]).run()
+    assert sorted(world.paperspace.tag_names("p1")) == ["gpu", "stage:a"]

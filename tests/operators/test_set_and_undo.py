@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_paperspace._arguments import NOT_SET
 from airflow_provider_paperspace.api.errors import ServerError
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators.project_tags import (
@@ -16,7 +17,7 @@ from airflow_provider_paperspace.operators.project_tags import (
     SetProjectTagsOperator,
     UndoProjectTagChangeOperator,
 )
-from tests.operators.task import Task, asked
+from tests.operators.task import Task, rendered, writes
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +37,11 @@ def test_a_set_within_a_prefix_returns_the_change_record(world: LocalPaperspaceS
     assert record == {
         "project_id": "p1",
         "before": ["stage:a", "gpu"],
-        "after": ["gpu", "stage:b"],
+        "after": ["stage:b", "gpu"],
         "added": ["stage:b"],
         "removed": ["stage:a"],
+        "unsettled": [],
+        "complete": True,
         "dry_run": False,
         "dag_id": "dag",
         "run_id": "run",
@@ -50,8 +53,8 @@ def test_a_set_within_a_prefix_returns_the_change_record(world: LocalPaperspaceS
     assert world.paperspace.tag_names("p1") == ["gpu", "stage:b"]
 
 
-def test_a_set_without_a_prefix_manages_all_tags(world: LocalPaperspaceServer) -> None:
-    Task(SetProjectTagsOperator, project_id="p1", tags=["new", "gpu"]).run()
+def test_a_set_that_replaces_all_manages_all_tags(world: LocalPaperspaceServer) -> None:
+    Task(SetProjectTagsOperator, project_id="p1", tags=["new", "gpu"], replace_all=True).run()
     assert world.paperspace.tag_names("p1") == ["gpu", "new"]
 
 
@@ -66,11 +69,12 @@ def test_a_dry_run_reports_the_change_and_writes_nothing(
     planned = planned if "project_id" in target else planned["p1"]
     assert (planned["added"], planned["removed"], planned["dry_run"]) == (["stage:b"], ["stage:a"], True)
     assert planned["after"] == ["gpu", "stage:b"]
-    assert task.pushed == {"change": {}}
+    assert task.pushed == {"change": planned if "project_id" in target else {"p1": planned}}
     assert "Dry run. Project 'p1': would add 'stage:b'; would remove 'stage:a'" in caplog.text
-    assert [request.method for request in asked(world)] == ["GET"]
+    assert [request.method for request in world.requests] == ["GET"]
     real = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run="False").run()
-    assert {**planned, "dry_run": False} == real, "the real run does what the dry run reported"
+    assert real == {**planned, "dry_run": False, "after": real["after"]}, "the real run does what the dry run reported"
+    assert set(real["after"]) == set(planned["after"])
 
 
 @pytest.mark.parametrize(
@@ -78,17 +82,45 @@ def test_a_dry_run_reports_the_change_and_writes_nothing(
     [
         ({"dry_run": "perhaps"}, "dry_run is 'perhaps'; it must be True or False"),
         ({"dry_run": 1}, "dry_run is 1"),
-        ({"within": ""}, "within is empty"),
+        ({"within": ""}, "within is blank"),
+        ({"within": 7}, "within is an int; it must be a prefix"),
         ({"within": "other:"}, "'stage:b' does not start with 'other:'"),
-        ({"tags": None}, "Did the upstream task return nothing"),
+        ({"tags": None}, "tags is None.* Did the upstream task return nothing"),
+        ({"tags": []}, "tags is empty, which would remove all tags that start with 'stage:'"),
+        ({"tags": [], "allow_empty": "no"}, "allow_empty is 'no'; it must be True or False"),
+        ({"tags": [], "within": NOT_SET, "replace_all": True}, "tags is empty, which would remove all tags. If so"),
+        ({"within": NOT_SET, "replace_all": None}, "replace_all is None; it must be True or False"),
+        ({"within": NOT_SET, "replace_all": "False?"}, "replace_all is 'False.'; it must be True or False"),
     ],
 )
 def test_a_bad_argument_of_a_set_changes_nothing(
     world: LocalPaperspaceServer, arguments: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(AirflowFailException, match=complaint):
-        Task(SetProjectTagsOperator, **{"project_id": "p1", "tags": "stage:b", **arguments}).run()
-    assert not asked(world)
+    good = {"project_id": "p1", "tags": "stage:b", "within": "stage:"}
+    with pytest.raises(ValueError, match=f"^Task 'task': .*{complaint}"):
+        Task(SetProjectTagsOperator, **{**good, **arguments})
+    for field in set(arguments) & {"tags", "within"}:
+        if arguments[field] is not NOT_SET:
+            task = rendered(
+                SetProjectTagsOperator, field, arguments[field], **{**good, **arguments, "allow_empty": False}
+            )
+            with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{field}|does not start with"):
+                task.run()
+    assert not world.requests
+
+
+@pytest.mark.parametrize("where", [{}, {"within": "stage:", "replace_all": True}, {"replace_all": False}])
+def test_a_set_says_exactly_once_what_it_manages(where: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Task 'task': set exactly one of within and replace_all"):
+        Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", **where)
+
+
+@pytest.mark.parametrize(("where", "left"), [({"within": "stage:"}, ["gpu"]), ({"replace_all": True}, [])])
+def test_an_empty_set_removes_tags_if_allowed(
+    world: LocalPaperspaceServer, where: dict[str, Any], left: list[str]
+) -> None:
+    Task(SetProjectTagsOperator, project_id="p1", tags=[], allow_empty=True, **where).run()
+    assert world.paperspace.tag_names("p1") == left
 
 
 def test_an_undo_reverts_a_task_and_not_other_writers(world: LocalPaperspaceServer) -> None:
@@ -109,9 +141,9 @@ def test_an_undo_reverts_a_task_and_not_other_writers(world: LocalPaperspaceServ
 def test_a_repeated_undo_costs_one_read(world: LocalPaperspaceServer) -> None:
     record = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:").run()
     undo(record)
-    before = len(asked(world))
+    before = len(world.requests)
     assert undo(record)["p1"]["added"] == []
-    assert [request.method for request in asked(world)[before:]] == ["GET"]
+    assert [request.method for request in world.requests[before:]] == ["GET"]
 
 
 def test_changes_of_many_and_mapped_tasks_are_undone_together(world: LocalPaperspaceServer) -> None:
@@ -127,9 +159,9 @@ def test_changes_of_many_and_mapped_tasks_are_undone_together(world: LocalPapers
 def test_a_dry_run_leaves_nothing_to_undo(world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     planned = Task(SetProjectTagsOperator, project_id="p1", tags="stage:b", within="stage:", dry_run=True).run()
-    count = len(asked(world))
+    count = len(world.requests)
     assert undo(planned) == {}
-    assert len(asked(world)) == count
+    assert len(world.requests) == count
     assert "Project 'p1': the change was a dry run; nothing to undo" in caplog.text
 
 
@@ -156,7 +188,11 @@ def test_an_undo_records_what_it_did_before_a_failure(world: LocalPaperspaceServ
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (None, "change is None; it must be what a writing task pushed"),
+        (None, "change is None: the other task left no change record"),
+        ([], "change is empty: no task left a change record"),
+        ([None], "change is None: the other task left no change record"),
+        ("", "change is a str"),
+        ("None", "change is a str"),
         ("p1", "change is a str"),
         (7, "change is an int"),
         ([7], "change is an int"),
@@ -166,33 +202,50 @@ def test_an_undo_records_what_it_did_before_a_failure(world: LocalPaperspaceServ
     ],
 )
 def test_a_bad_change_record_is_refused(world: LocalPaperspaceServer, change: Any, complaint: str) -> None:
-    with pytest.raises(AirflowFailException, match=complaint):
-        Task(UndoProjectTagChangeOperator, change=change).run()
-    assert not asked(world)
+    with pytest.raises(ValueError, match=f"^Task 'task': .*{complaint}"):
+        Task(UndoProjectTagChangeOperator, change=change)
+    with pytest.raises(AirflowFailException, match=f"^Task 'task': .*{complaint}"):
+        rendered(UndoProjectTagChangeOperator, "change", change).run()
+    assert not world.requests
 
 
-def test_a_failure_before_any_write_leaves_nothing_to_undo(world: LocalPaperspaceServer) -> None:
+def test_a_failure_before_the_first_read_leaves_no_record(world: LocalPaperspaceServer) -> None:
     world.fault("500", times=0)
     task = Task(AddProjectTagOperator, project_id="p1", tags="x")
     with pytest.raises(ServerError):
         task.run()
-    assert task.pushed["change"] == {}
+    assert task.pushed == {}
+
+
+def test_a_task_without_projects_leaves_nothing_to_undo(world: LocalPaperspaceServer) -> None:
+    task = Task(AddProjectTagOperator, project_ids=[], tags="x")
+    task.run()
     assert undo(task.pushed["change"]) == {}
+    assert not world.requests
 
 
-@pytest.mark.parametrize(
-    ("kind", "arguments", "field"),
-    [
-        (SetProjectTagsOperator, {"project_id": "p1", "tags": "stage:b", "within": "{{ x }}"}, "within"),
-        (AddProjectTagOperator, {"project_id": "p1", "tags": "x", "expires_on": "{{ x }}"}, "expires_on"),
-        (AddProjectTagOperator, {"project_ids": "{{ x }}", "tags": "x"}, "project_ids"),
-    ],
-)
-def test_an_argument_that_rendered_to_none_is_refused(
-    world: LocalPaperspaceServer, kind: type[Any], arguments: dict[str, Any], field: str
-) -> None:
-    task = Task(kind, **arguments)
-    setattr(task.operator, field, None)
-    with pytest.raises(AirflowFailException, match="Did the upstream task return nothing"):
+def test_the_change_of_a_dry_run_leaves_nothing_to_undo(world: LocalPaperspaceServer) -> None:
+    for where in ({"project_id": "p1"}, {"project_ids": ["p1", "p2"]}):
+        task = Task(SetProjectTagsOperator, tags="stage:b", within="stage:", dry_run=True, **where)
         task.run()
-    assert not asked(world)
+        assert undo(task.pushed["change"]) == {}
+    assert not writes(world)
+
+
+@pytest.mark.parametrize("added", [[], ["x"]])
+def test_an_undo_leaves_an_unsettled_tag_alone(
+    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, added: list[str]
+) -> None:
+    world.paperspace.add_tag("p1", {"name": "x"})
+    world.paperspace.add_tag("p1", {"name": "y"})
+    undo({"project_id": "p1", "added": [*added, "y"], "removed": ["z"], "unsettled": ["x"]})
+    assert set(world.paperspace.tag_names("p1")) == {"gpu", "stage:a", "x", "z"}
+    assert "Project 'p1': unknown whether the other task changed 'x'; left alone" in caplog.text
+
+
+def test_an_undo_warns_of_an_incomplete_record(world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture) -> None:
+    undo({"project_id": "p1", "added": [], "removed": [], "complete": False})
+    assert "Project 'p1': an earlier try of the other task may have changed more than its record" in caplog.text
+    caplog.clear()
+    undo({"project_id": "p1", "added": [], "removed": [], "complete": True})
+    assert "an earlier try" not in caplog.text

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from airflow_provider_paperspace.api.models import Tag
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules
+from airflow_provider_paperspace.rules.patterns import Pattern
 
 NOW = datetime(2026, 11, 24, 3, 30, tzinfo=UTC)
 OLD, NEW = "2026-01-05T09:15:00.000Z", "2026-11-20T09:15:00.000Z"
 
 
-def rules(**options: Any) -> CleanUpRules:
-    return CleanUpRules(now=NOW, **options)
+def rules(*, names: tuple[str, ...] = (), keep: tuple[str, ...] = (), **options: Any) -> CleanUpRules:
+    return CleanUpRules(now=NOW, names=tuple(map(Pattern, names)), keep=tuple(map(Pattern, keep)), **options)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,13 @@ def test_a_tag_is_stale_for_a_reason(options: dict[str, Any], name: str, created
     assert rules(**options).stale_reason(Tag(1, name, created)) == reason
 
 
+def test_a_name_of_another_task_is_no_pattern() -> None:
+    literal = CleanUpRules(now=NOW, names=(Pattern("*", is_literal=True),), keep=(Pattern("k?", is_literal=True),))
+    assert literal.stale_reason(Tag(1, "*", NEW)) == "matches '*'"
+    assert literal.stale_reason(Tag(1, "gpu", NEW)) is None
+    assert replace(literal, names=(Pattern("*"),)).stale_reason(Tag(1, "k1", NEW)) == "matches '*'"
+
+
 @pytest.mark.parametrize(
     ("options", "name", "created", "reason"),
     [
@@ -71,7 +79,9 @@ def test_an_unreadable_date_is_reported(options: dict[str, Any], name: str, crea
 
 
 NAMES = st.sampled_from(["gpu", "stale:a", "keep", "g@2026-11-23", "g@2026-12-31", "g@2026-13-01", "keep@2020-01-01"])
-PATTERNS = st.lists(st.sampled_from(["stale:*", "g*", "keep*", "*"]), max_size=2).map(tuple)
+PATTERNS = st.lists(
+    st.builds(Pattern, st.sampled_from(["stale:*", "g*", "keep*", "*"]), st.booleans()), max_size=2
+).map(tuple)
 RULES = st.builds(
     CleanUpRules,
     names=PATTERNS,
@@ -84,7 +94,7 @@ RULES = st.builds(
 
 @given(rules=RULES, name=NAMES, created=st.sampled_from([OLD, NEW, "nonsense"]))
 def test_keep_always_wins(rules: CleanUpRules, name: str, created: str) -> None:
-    kept = replace(rules, keep=(*rules.keep, name))
+    kept = replace(rules, keep=(*rules.keep, Pattern(name)))
     assert kept.stale_reason(Tag(1, name, created)) is None
     assert kept.unreadable_reason(Tag(1, name, created)) is None
 
@@ -105,11 +115,15 @@ def test_a_tag_is_stale_only_if_a_rule_names_it(rules: CleanUpRules, name: str, 
 def test_rules_are_plain_json() -> None:
     local = NOW.astimezone(timezone(timedelta(hours=5)))
     stored = CleanUpRules(
-        names=("stale:*",), keep=("gpu",), expired=False, older_than=timedelta(days=1, hours=12), now=local
+        names=(Pattern("stale:*"), Pattern("*", is_literal=True)),
+        keep=(Pattern("gpu"),),
+        expired=False,
+        older_than=timedelta(days=1, hours=12),
+        now=local,
     ).as_json()
     assert json.loads(json.dumps(stored)) == stored
     assert stored == {
-        "names": ["stale:*"],
+        "names": ["stale:*", {"name": "*"}],
         "keep": ["gpu"],
         "expired": False,
         "older_than_s": 129_600.0,

@@ -65,6 +65,10 @@ class RealAirflow:
             "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "1",
+            # On a busy machine, Airflow's own patience ends before its answers come.
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS": "tests.system.sqlite_settings.CONNECT_ARGS",
+            "PYTHONPATH": str(Path(__file__).parent.parent.parent),
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "3",
             **environment,
@@ -99,6 +103,10 @@ class RealAirflow:
     def kill(self, component: str) -> None:
         """Kill a component and all processes that it started."""
         process = self._processes.pop(component)
+        # Airflow 2's scheduler gives its DAG processor a group of its own.
+        for pid in (process.pid, *_descendants(process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -132,9 +140,33 @@ class RealAirflow:
             pause.wait(0.05)
         return value
 
+    def worker_of(self, dag_id: str, task_id: str) -> int | None:
+        """Return the id of the process in which a task runs, on Airflow 3; None if it does not run."""
+        query = "SELECT id FROM task_instance WHERE dag_id = ? AND task_id = ?"
+        titles = {f"airflowworker{str(ti_id).replace('-', '')}" for (ti_id,) in self.rows(query, dag_id, task_id)}
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                title = process.read_bytes().rstrip(b"\0").decode(errors="replace")
+                if title.replace("-", "").replace(" ", "") in titles:
+                    return int(process.parent.name)
+        return None
+
     def tails(self) -> str:
         """Return the last lines that each component printed."""
         return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.home.glob("*.out")))
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started, and those that these have started."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found = [pid]
+    for known in found:
+        found += children.get(known, [])
+    return found[1:]
 
 
 def _free_port() -> int:

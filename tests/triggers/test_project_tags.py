@@ -33,7 +33,7 @@ PASSED = (datetime.now(UTC) - timedelta(seconds=100)).isoformat()
 def service(monkeypatch: pytest.MonkeyPatch) -> virtual_time.Service:
     """A service without a socket, and a wall clock, for the tests in virtual time."""
     service = virtual_time.Service("gpu")
-    monkeypatch.setattr("airflow_provider_paperspace.triggers._polling._SharedClient", service.client)
+    monkeypatch.setattr("airflow_provider_paperspace.triggers._polling._SharedConnection", service.connection)
     monkeypatch.setattr("airflow_provider_paperspace.triggers.project_tags.datetime", virtual_time.VirtualDatetime)
     return service
 
@@ -216,7 +216,7 @@ def test_a_cancelled_wait_leaves_nothing_behind(server: LocalPaperspaceServer) -
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        return busy, len(polling_hub()._pollers) + len(polling_hub()._clients), len(others)
+        return busy, len(polling_hub()._pollers) + len(polling_hub()._connections), len(others)
 
     assert asyncio.run(cancel()) == (1, 0, 0)
 
@@ -256,8 +256,8 @@ def test_a_key_that_stays_rejected_opens_no_new_client(server: LocalPaperspaceSe
                 reading = await polls.next_reading()
                 assert reading is not None
                 assert "401" in str(reading.error)
-            client = polling_hub()._clients["paperspace_default"]
-            return len(client._outdated), len(polling_hub()._clients)
+            connection = polling_hub()._connections["paperspace_default"]
+            return len(connection._outdated), len(polling_hub()._connections)
 
     assert asyncio.run(watch()) == (0, 1)
 
@@ -295,6 +295,76 @@ def test_a_last_poll_without_an_answer_ends_the_wait(service: virtual_time.Servi
     assert payload["status"] == "timeout"
     assert payload["message"].endswith("The last poll got no answer within 30 s.")
     assert ended_at_s == LAST_POLL_TIMEOUT_S == 30
+
+
+def poll_times(service: virtual_time.Service, ends_s: float, **arguments: Any) -> list[float]:
+    """Return when a wait polls, without jitter, up to its deadline."""
+    first_event_in_virtual_time(trigger(deadline=deadline(ends_s), **arguments))
+    return service.polled_at_s
+
+
+@pytest.fixture
+def _no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    monkeypatch.setattr("random.uniform", lambda low, high: 1.0)
+
+
+@pytest.mark.usefixtures("_no_jitter")
+@pytest.mark.parametrize(
+    ("arguments", "polled_at_s"),
+    [
+        ({}, [10, 20, 30, 40, 50]),
+        ({"exponential_backoff": True}, [10, 30, 70, 150, 310]),
+        ({"exponential_backoff": True, "max_wait": 50.0}, [10, 30, 70, 120, 170]),
+        ({"exponential_backoff": True, "max_wait": 5.0}, [10, 15, 20, 25, 30]),
+        ({"exponential_backoff": False, "max_wait": 5.0}, [10, 20, 30, 40, 50]),
+    ],
+)
+def test_exponential_backoff_is_honoured(
+    service: virtual_time.Service, arguments: dict[str, Any], polled_at_s: list[float]
+) -> None:
+    assert poll_times(service, 1000, poke_interval=10, **arguments)[:5] == polled_at_s
+
+
+@pytest.mark.usefixtures("_no_jitter")
+def test_a_growing_interval_stops_at_a_day(service: virtual_time.Service) -> None:
+    times = poll_times(service, 20 * 86_400, poke_interval=3600, exponential_backoff=True)
+    assert max(later - earlier for earlier, later in pairwise(times)) == 86_400
+
+
+@pytest.mark.usefixtures("_no_jitter")
+def test_polls_of_other_waits_do_not_grow_an_interval(service: virtual_time.Service) -> None:
+    async def wait() -> None:
+        eager = asyncio.create_task(events_of(trigger(poke_interval=1, deadline=deadline(100)).run()))
+        await events_of(trigger(poke_interval=20, exponential_backoff=True, deadline=deadline(300)).run())
+        await eager
+
+    virtual_time.run(wait())
+    # It doubled at 1 s, 33 s (of 40 s, less the jitter) and 97 s: by its own clock, not a hundred times.
+    assert [at_s for at_s in service.polled_at_s if at_s > 100] == [260, 300]
+
+
+PATTERN, NAME = "exp[1]", {"name": "exp[1]"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_met"),
+    [(PATTERN, True), ([PATTERN], True), (NAME, False), ([NAME], False), ({**NAME, "id": 7, "dtCreated": "x"}, False)],
+)
+def test_names_stay_literal_through_the_triggerer(service: virtual_time.Service, tags: Any, is_met: bool) -> None:
+    """Only the tag ``exp1`` is there: it matches the pattern, not the name."""
+    service.tags.append("exp1")
+    stored = through_the_database(trigger(tags=tags, poke_interval=10, deadline=deadline(100)))
+    assert first_event_in_virtual_time(stored)["status"] == ("met" if is_met else "timeout")
+
+
+def through_the_database(wait: ProjectTagTrigger) -> ProjectTagTrigger:
+    """Return the trigger as the triggerer makes it, from what Airflow stored."""
+    from airflow.models.trigger import Trigger
+
+    path, arguments = wait.serialize()
+    row = Trigger(classpath=path, kwargs=arguments)
+    return ProjectTagTrigger(**row.kwargs)
 
 
 def test_a_failing_project_is_polled_less_and_less_often(service: virtual_time.Service) -> None:

@@ -60,21 +60,68 @@ class Service:
     """
 
     def __init__(self, *tags: str) -> None:
+        self.users = 0
         self.tags = list(tags)
         self.error: Exception | None = None
         self.answers = True
+        self.answer_s = 0.0
         self.polled_at_s: list[float] = []
 
-    def client(self, conn_id: str) -> Service:
+    def connection(self, conn_id: str) -> Service:
         return self
+
+    async def look_up(self) -> None:
+        pass
 
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
         self.polled_at_s.append(asyncio.get_running_loop().time())
         if not self.answers:
             await asyncio.get_running_loop().create_future()
+        await asyncio.sleep(self.answer_s)
         if self.error is not None:
             raise self.error
         return tuple(Tag(1, name, "2026-03-02T09:15:00.000Z") for name in self.tags)
 
     async def close(self) -> None:
         pass
+
+
+class Connection:
+    """An Airflow connection that is changed while tasks wait, in place of the hook that looks it up.
+
+    :param services: what answers, for each value of the settings. The first value is the one to start with.
+    """
+
+    def __init__(self, **services: Service) -> None:
+        self.services = services
+        self.settings = next(iter(services))
+        self.look_up_s = 0.0
+        self.error: Exception | None = None
+        self.looked_up_at_s: list[float] = []
+        self.open_clients = 0
+
+    def hook(self, conn_id: str) -> Connection:
+        return self
+
+    async def get_async_conn(self, *, max_attempts: int) -> Client:
+        settings = self.settings
+        self.looked_up_at_s.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.look_up_s)
+        if self.error is not None:
+            raise self.error
+        self.open_clients += 1
+        return Client(self, settings)
+
+
+class Client:
+    """A client for the settings of a connection as they were."""
+
+    def __init__(self, connection: Connection, settings: str) -> None:
+        self.settings = settings
+        self._connection = connection
+
+    async def list_project_tags(self, project_id: str) -> list[Tag]:
+        return list(await self._connection.services[self.settings].list_tags(project_id))
+
+    async def aclose(self) -> None:
+        self._connection.open_clients -= 1

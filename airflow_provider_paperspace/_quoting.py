@@ -1,0 +1,36 @@
+"""Text from outside, as messages and log lines show it: escaped, so that it stays on one line, and cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+MAX_CHARS: Final = 200
+MAX_NAMES: Final = 20
+
+
+def excerpt(text: str) -> str:
+    """Return the beginning of the text, with a ``…`` if that is not all."""
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]}…"
+
+
+def printable(text: str) -> str:
+    """Return the beginning of the text, with everything escaped that could forge a log line."""
+    text = excerpt(text)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def quoted(text: str) -> str:
+    """Return the beginning of the text, escaped and in quotes."""
+    return repr(excerpt(text))
+
+
+def quoted_list(names: Iterable[str]) -> str:
+    """Return the names in quotes, as one line: ``'gpu', 'nightly'``; after 20 names, only how many more there are."""
+    names = iter(names)
+    shown = ", ".join(map(quoted, islice(names, MAX_NAMES)))
+    more = sum(1 for _ in names)
+    return f"{shown} and {more:,} more" if more else shown
