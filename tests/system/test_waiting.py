@@ -165,6 +165,7 @@ def test_a_stopped_task_writes_no_more_and_says_what_it_did(real: RealAirflow, w
         ]
 
     world.fault("slow", path="/projects/stopped/", method="POST", times=0, seconds=0.5)
+    real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'stopped'"))
     real.command("dags", "trigger", "stopped")
     real.wait("a few writes", lambda: len(writes()) > 3)
     worker = real.worker_of("stopped", "add")
@@ -177,8 +178,8 @@ def test_a_stopped_task_writes_no_more_and_says_what_it_did(real: RealAirflow, w
     ((value,),) = real.rows("SELECT value FROM xcom WHERE dag_id = 'stopped' AND key = 'change'")
     record = json.loads(json.loads(value)) if isinstance(json.loads(value), str) else json.loads(value)
     known = [*record["added"], *record["unsettled"]]
-    assert known == writes(), "each write is in the record"
     assert len(record["unsettled"]) <= 1
+    assert writes() in (known, record["added"]), "each write that arrived is in the record"
     there = set(world.paperspace.tag_names("stopped"))
     assert set(record["added"]) <= there <= set(known)
 
