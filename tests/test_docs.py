@@ -196,6 +196,9 @@ def test_the_design_states_the_numbers_of_the_code() -> None:
     assert "nine tenths" in design
     assert "half a percent per second" in design
     assert f"once its settings are {MAX_AGE_S:.0f} seconds old" in design
+    # Airflow 2 cannot import the module.
+    assert "HANDOVER_S: Final = 5.0" in (PACKAGE / "triggers/project_tag_events.py").read_text()
+    assert "forgets it five seconds later" in design
 
 
 def test_the_tree_in_the_design_lists_every_module() -> None:
