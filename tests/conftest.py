@@ -64,7 +64,7 @@ def settings(server: LocalPaperspaceServer) -> ClientSettings:
 
 @pytest.fixture(scope="session")
 def airflow_db() -> Path:
-    """Give the file of Airflow's database, made once."""
+    """Return the path of Airflow's database, which is created once."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
     return Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
 

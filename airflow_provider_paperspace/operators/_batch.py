@@ -96,7 +96,7 @@ class StopSignal:
 def stopping_this_thread(stop: StopSignal) -> Iterator[None]:
     """In a ``with`` block, let the stop signal raise in the main thread, where Airflow's signal handler sets it.
 
-    Airflow 3 only calls ``on_kill`` to stop a task, and then waits for the task to end by itself.
+    To stop a task, Airflow 3 only calls ``on_kill``; it does not interrupt the task.
 
     :raises AirflowException: the task was stopped, before or in the block.
     """

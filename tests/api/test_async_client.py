@@ -36,7 +36,7 @@ class VirtualTime:
 
 
 class EndlessSleep:
-    """A sleep that never ends by itself, and an event for its start."""
+    """A sleep that never ends, and an event that is set when it starts."""
 
     def __init__(self) -> None:
         self.started = asyncio.Event()
