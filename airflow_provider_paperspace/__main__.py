@@ -21,11 +21,14 @@ _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_paperspace", description="Tools of the Paperspace provider for Airflow."
+        prog="python -m airflow_provider_paperspace",
+        description="Command-line tools of the Paperspace provider for Airflow.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="show a connection's settings, and test its API key and a project")
-    check.add_argument("--conn-id", default="paperspace_default", help="(default: paperspace_default)")
+    check.add_argument(
+        "--conn-id", default="paperspace_default", help="the Airflow connection id (default: paperspace_default)"
+    )
     check.add_argument("--project", metavar="ID", help="a project to read as well")
     options = parser.parse_args(arguments)
 
@@ -107,8 +110,8 @@ def _origin(conn_id: str) -> str:
 
 def _not_found(conn_id: str, error: Exception) -> str:
     return (
-        f"Airflow has no connection {conn_id!r} ({type(error).__name__}). Create one in the UI (Admin > Connections, "
-        f"type Paperspace), or set AIRFLOW_CONN_{conn_id.upper()}."
+        f"Could not read connection {conn_id!r} from Airflow ({type(error).__name__}). If there is none, create "
+        f"it in the UI (Admin > Connections, type Paperspace), or set AIRFLOW_CONN_{conn_id.upper()}."
     )
 
 

@@ -68,9 +68,10 @@ def is_set(value: object) -> bool:
     return value is not NOT_SET
 
 
-def check_one_of(task_id: str, **arguments: object) -> None:
+def check_one_of(subject: str, **arguments: object) -> None:
     """Require that exactly one of these arguments was passed.
 
+    :param subject: the task or notifier, to start the message with.
     :param arguments: by name; a flag such as ``all_projects`` counts if it is True.
     :raises TaskArgumentError: none was passed, or several were.
     """
@@ -78,7 +79,7 @@ def check_one_of(task_id: str, **arguments: object) -> None:
     if len(passed) != 1:
         *others, last = arguments
         found = f"found {' and '.join(passed)}" if passed else "found none of them"
-        raise TaskArgumentError(f"Task {task_id!r}: set exactly one of {', '.join(others)} and {last}; {found}.")
+        raise TaskArgumentError(f"{subject}: set exactly one of {', '.join(others)} and {last}; {found}.")
 
 
 @contextmanager
@@ -163,18 +164,21 @@ def parse_tag_names(value: object, argument: str = "tags") -> list[str]:
 
 
 def parse_patterns(value: object, argument: str) -> tuple[Pattern, ...]:
-    """Return the names and patterns in ``value``, without duplicates. There must be at least one.
+    """Return the names and patterns in ``value``, without duplicates; none if the argument was left out.
 
-    A string is a pattern; a tag or project that another task returned is a name and is taken literally.
+    A string is a pattern; a tag or project that another task returned is a name and is taken literally. If the argument
+    was passed, there must be at least one.
     """
+    if not is_set(value):
+        return ()
     patterns = dict.fromkeys(Pattern(text, is_literal) for text, is_literal in _names(value, argument))
     if not patterns:
-        raise InvalidArgumentError(f"{argument} is empty. Leave it out, or pass at least one name or pattern.")
+        raise InvalidArgumentError(f"{argument} is empty. Pass at least one name or pattern.")
     for pattern in patterns:
         if not pattern.is_literal and has_open_bracket(pattern.text):
             raise InvalidArgumentError(
                 f"{argument} contains the pattern {pattern.text!r}, whose '[' is never closed. "
-                "For the character itself, write '[[]'."
+                "To match a literal '[', write '[[]'."
             )
     return tuple(patterns)
 
@@ -201,7 +205,7 @@ def parse_whole_number(value: object, argument: str) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise InvalidArgumentError(f"{argument} is {value!r}; it must be a whole number, such as 5.")
+    raise InvalidArgumentError(f"{argument} is {value!r}; it must be a whole number of at least 0, such as 5.")
 
 
 def parse_max_concurrency(value: object) -> int:
@@ -250,7 +254,7 @@ def parse_last_day(expires_in: object, expires_on: object, *, start: datetime, n
         return None
     if last_day < now.astimezone(UTC).date():
         raise InvalidArgumentError(
-            f"{argument} ends on {last_day}, which is over: the tag would be expired before it is written."
+            f"{argument} ends on {last_day}, which is in the past: the tag would already have expired when it is added."
         )
     return last_day
 
@@ -312,7 +316,7 @@ def _name(item: object, argument: str) -> tuple[str, bool]:
         return check_tag_name(item["name"]), True
     if isinstance(item, (list, tuple)):
         raise InvalidArgumentError(
-            f"{argument} contains a list of lists, one for each mapped task. Map this task too, or join them first."
+            f"{argument} is a list of lists, one for each mapped task. Map this task too, or flatten the lists first."
         )
     raise InvalidArgumentError(
         f"{argument} contains {type_name(item)}; it must contain names, or tags such as {{'name': 'nightly'}}."

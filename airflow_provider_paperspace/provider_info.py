@@ -43,13 +43,14 @@ def get_provider_info() -> dict[str, object]:
                         "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
                     },
                     "max_attempts": {
-                        "label": "Attempts",
+                        "label": "Max attempts",
                         "description": "Maximum number of times a request is sent. Default: 5.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "team": {
                         "label": "Team",
-                        "description": "The team's namespace, for a button from each task to its project.",
+                        "description": "The team's namespace. Adds a link from each task to its project in the "
+                        "console.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "console_url": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -42,6 +43,12 @@ from airflow_provider_paperspace.api.settings import ClientSettings  # noqa: E40
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer  # noqa: E402
 from tests.clients import AsyncClient, Client, SyncClient  # noqa: E402
 from tests.secret_watch import API_KEY, SecretWatch, shows_the_key  # noqa: E402
+
+
+def pytest_collection_finish() -> None:
+    """Keep Airflow's modules and the collected tests out of later garbage collections, which they slow down a lot."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

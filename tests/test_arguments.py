@@ -71,7 +71,7 @@ def test_strings_are_patterns_and_mappings_are_names() -> None:
 
 
 def test_patterns_are_at_least_one() -> None:
-    with pytest.raises(InvalidArgumentError, match="names is empty. Leave it out, or pass at least one name"):
+    with pytest.raises(InvalidArgumentError, match="names is empty. Pass at least one name"):
         parse_patterns([], "names")
 
 
@@ -98,7 +98,7 @@ def test_a_pattern_with_an_open_bracket_is_refused() -> None:
         ({"id": 7}, "keep contains a dict; it must contain names, or tags such as {'name': 'nightly'}."),
         (
             [["a"], ["b"]],
-            "keep contains a list of lists, one for each mapped task. Map this task too, or join them first.",
+            "keep is a list of lists, one for each mapped task. Map this task too, or flatten the lists first.",
         ),
         (
             "['a', 'b']",
@@ -221,7 +221,7 @@ def test_a_whole_number_may_be_rendered_to_text(value: Any, meant: int) -> None:
 def test_any_other_whole_number_is_refused(value: Any) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         parse_whole_number(value, "max_removals")
-    assert str(caught.value) == f"max_removals is {value!r}; it must be a whole number, such as 5."
+    assert str(caught.value) == f"max_removals is {value!r}; it must be a whole number of at least 0, such as 5."
 
 
 @pytest.mark.parametrize("mode", ["all", "any", "none"])
@@ -276,7 +276,7 @@ def test_a_last_day_counts_from_the_start_in_utc() -> None:
         (
             NOT_SET,
             "2026-11-23",
-            "expires_on ends on 2026-11-23, which is over: the tag would be expired before it is written.",
+            "expires_on ends on 2026-11-23, which is in the past: the tag would already have expired when it is added.",
         ),
         (
             NOT_SET,
@@ -292,7 +292,7 @@ def test_a_bad_expiry_is_refused(expires_in: Any, expires_on: Any, message: str)
 
 
 def test_a_duration_that_ended_by_now_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="expires_in ends on 2026-11-08, which is over"):
+    with pytest.raises(InvalidArgumentError, match="expires_in ends on 2026-11-08, which is in the past"):
         parse_last_day(timedelta(days=7), NOT_SET, start=NOW - timedelta(days=23), now=NOW)
 
 
@@ -332,13 +332,13 @@ def test_a_concurrency_is_at_least_one() -> None:
 )
 def test_exactly_one_argument_is_passed(arguments: dict[str, Any], found: str) -> None:
     if not found:
-        check_one_of("t", **arguments)
+        check_one_of("Task 't'", **arguments)
         return
     with pytest.raises(InvalidArgumentError, match=f"^Task 't': set exactly one of .*{found}.$"):
-        check_one_of("t", **arguments)
+        check_one_of("Task 't'", **arguments)
 
 
-@pytest.mark.parametrize("raising", [lambda: check_one_of("t", a=NOT_SET), lambda: _refuse_in_a_task("t")])
+@pytest.mark.parametrize("raising", [lambda: check_one_of("Task 't'", a=NOT_SET), lambda: _refuse_in_a_task("t")])
 def test_a_mapped_task_with_a_bad_argument_is_not_retried(raising: Callable[[], None]) -> None:
     with pytest.raises(AirflowFailException, match="^Task 't': "):
         raising()

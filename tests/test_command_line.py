@@ -57,7 +57,7 @@ def test_a_check_reports_a_wrong_host(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json().replace(server.url, f"{server.url}/x"))
     code, report = check(capsys, "--conn-id", "c")
-    assert (code, "check the connection's Host" in report) == (1, True)
+    assert (code, "Check the connection's Base URL (Host)" in report) == (1, True)
 
 
 def test_a_check_reports_an_unreadable_project(connection: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +80,7 @@ def test_a_check_reports_a_refused_key(
 def test_a_check_says_how_to_create_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
     code, report = check(capsys, "--conn-id", "not_there")
     assert code == 1
-    assert "FAILED connection: Airflow has no connection 'not_there'" in report
+    assert "FAILED connection: Could not read connection 'not_there' from Airflow" in report
     assert "set AIRFLOW_CONN_NOT_THERE" in report
 
 

@@ -87,11 +87,11 @@ def parse_answer(request: Request, response: Response, parse: Callable[[bytes], 
     if not 200 <= response.status < 300:
         raise error_of(request, response)
     if not response.complete:
-        raise unexpected(request, f"the answer was cut off after {len(response.body):,} bytes")
+        raise unexpected(request, f"the response is larger than the limit of {len(response.body):,} bytes")
     try:
         return parse(response.body)
     except MalformedAnswerError as error:
-        problem = f"the answer does not match the API's description: {error}"
+        problem = f"the response does not match the API specification: {error}"
     raise unexpected(request, problem)
 
 
@@ -117,7 +117,7 @@ def error_of(request: Request, response: Response) -> PaperspaceError:
 
 def unexpected(request: Request, problem: str, *, advice: str = "") -> UnexpectedResponseError:
     """Return the error for an answer from which nothing can be concluded."""
-    advice = advice or "If this persists, the API has changed or a proxy interferes."
+    advice = advice or "If this persists, the API may have changed, or a proxy may be altering responses."
     return UnexpectedResponseError(problem, subject=request.subject, action=request.action, advice=advice)
 
 
@@ -161,5 +161,5 @@ def _host_of(url: str) -> str | None:
 
 
 def _json_kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return kinds.get(type(value), "a number")

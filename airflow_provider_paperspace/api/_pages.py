@@ -73,7 +73,8 @@ class Pager(Generic[T]):
     def next_page(self) -> Flow[list[T]]:
         """Read the next page and return its items; there may be none, and some may have come before.
 
-        :raises UnexpectedResponseError: the answer is malformed, or the pages have no valid next page or repeat.
+        :raises UnexpectedResponseError: the response is malformed, its cursor is missing or invalid, or the list never
+            ends.
         """
         request = self._request_page(self._cursor)
         response = yield request
@@ -103,17 +104,17 @@ class Pager(Generic[T]):
     def _check_cursor(self, page: Page[T], request: Request) -> str:
         cursor = page.next_page
         if cursor is None:
-            problem = "the service says that more pages follow but sent no cursor"
+            problem = "the service said that more pages follow but sent no cursor"
         elif not cursor:
-            problem = "the service says that more pages follow but sent an empty cursor ''"
+            problem = "the service said that more pages follow but sent an empty cursor ''"
         elif not is_sendable(cursor):
-            problem = "the service says that more pages follow but sent a cursor that is not valid Unicode"
+            problem = "the service said that more pages follow but sent a cursor that is not valid Unicode"
         elif hash(cursor) in self._cursor_hashes:
             problem = f"the service sent the cursor {quoted(cursor)} a second time: the pages would repeat forever"
         elif self._empty_pages >= MAX_EMPTY_PAGES:
-            problem = f"the service sent {MAX_EMPTY_PAGES} empty pages in a row, the next at cursor {quoted(cursor)}"
+            problem = f"the service sent {MAX_EMPTY_PAGES} empty pages in a row; the next cursor is {quoted(cursor)}"
         elif self._pages >= MAX_PAGES:
-            problem = f"the service sent {MAX_PAGES} pages and has more, the next at cursor {quoted(cursor)}"
+            problem = f"the service sent {MAX_PAGES} pages and has more; the next cursor is {quoted(cursor)}"
         else:
             self._cursor_hashes.add(hash(cursor))
             return cursor

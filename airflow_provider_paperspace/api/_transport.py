@@ -44,7 +44,10 @@ def user_ca_bundle() -> str | None:
         return None
     path = os.environ[variable]
     if not Path(path).exists():
-        raise InvalidArgumentError(f"The CA certificates that {variable} names do not exist: {path!r}.")
+        raise InvalidArgumentError(
+            f"{variable} points to CA certificates that do not exist: {path!r}. Correct the path, or "
+            "unset the variable."
+        )
     return path
 
 
@@ -111,12 +114,13 @@ class Exchange:
         )
 
     def out_of_time(self) -> TransportError:
-        """Return the error for a request that is not sent, because the client's time is used up."""
+        """Return the error for a request that is not sent because the client's time has run out."""
         return StoppedError(
-            "the time for all requests together is used up",
+            "the time limit for all requests has run out",
             subject=self._request.subject,
             action=self._request.action,
             at_s=self._started_s,
+            advice="The service was slow, or asked for long waits. Try again later.",
         )
 
     def failure(self, error: Exception) -> TransportError:
@@ -216,7 +220,7 @@ def _retry_after_s(state: RetryCallState) -> float | None:
 
 
 def _log_retry(request: Request, problem: str, failures: int, pause: float, retry_after_s: float | None) -> None:
-    asked = f" (asked to wait {retry_after_text(retry_after_s)})" if retry_after_s is not None else ""
+    asked = f" (Retry-After: {retry_after_text(retry_after_s)})" if retry_after_s is not None else ""
     log.info(
         "%s: could not %s: %s%s; attempt %d in %.1f s",
         request.subject,
@@ -233,7 +237,7 @@ def _problem(error: Exception, timeout_s: float) -> str:
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     # In urllib3, the error for a refused connection is a subclass of the timeout error.
     if any("Timeout" in kind for kind in kinds) and "NewConnectionError" not in kinds:
-        return f"no answer within {round(timeout_s, 2):g} s"
+        return f"timed out after {round(timeout_s, 2):g} s"
     system = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
     reason = f": {system.strerror}" if system is not None else ""
     if any("SSL" in kind or "Certificate" in kind for kind in kinds):

@@ -77,7 +77,7 @@ class AsyncPaperspaceClient:
         self._session = _new_session(settings)
 
     async def run(self, flow: Flow[T]) -> T:
-        """Run a flow to its end: send each request that it yields, and return its result."""
+        """Run a flow to completion: send each request that it yields, and return its result."""
         try:
             request = next(flow)
             while True:
@@ -106,14 +106,14 @@ class AsyncPaperspaceClient:
         return await self.run(project_tags.list_project_tags(project_id, order=order))
 
     async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Add one or many tags to a project; return the tags that are now there, in the given order."""
+        """Add one or more tags to a project; return the tags that are now there, in the given order."""
         names = check_tag_names(names)
         return (await self.converge_project_tags(project_id, policies.adding(names))).present(names)
 
     async def remove_project_tags(
         self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True
     ) -> list[Tag]:
-        """Remove one or many tags from a project; return the tags that were removed."""
+        """Remove one or more tags from a project; return the tags that were removed."""
         policy = policies.removing(names, missing_ok=missing_ok)
         return (await self.converge_project_tags(project_id, policy)).removed
 
@@ -233,7 +233,7 @@ class AsyncPaperspaceClient:
                 at_s=self._clock(),
                 subject=request.subject,
                 action=request.action,
-                advice="Run it again to process what remains.",
+                advice="Repeat the call to finish what remains.",
             )
 
     async def _wait_for_start(self, request: Request) -> float:
@@ -279,7 +279,8 @@ def _new_session(settings: ClientSettings) -> aiohttp.ClientSession:
         trust_env=False,  # it would read ~/.netrc and replace the Authorization header
     )
     # When a connection breaks, aiohttp sends a GET or DELETE again on its own. A removal would then be answered with
-    # 404, as if someone else had removed the tag. There is no option for it: github.com/aio-libs/aiohttp/issues/10790
+    # 404, as if someone else had removed the tag. No public option turns this off:
+    # github.com/aio-libs/aiohttp/issues/10790
     session._retry_connection = False  # noqa: SLF001
     return session
 
@@ -311,7 +312,9 @@ def _environment_proxy(settings: ClientSettings) -> str | None:
         host = None
     if not host:
         # Not quoted: it may contain a password.
-        raise InvalidArgumentError("The environment sets a proxy with a missing or malformed host or port.")
+        raise InvalidArgumentError(
+            "The environment sets a proxy without a valid host and port. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+        )
     if proxy_parts.scheme not in ("http", "https"):
         scheme = proxy_parts.scheme
         raise InvalidArgumentError(

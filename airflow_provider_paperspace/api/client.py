@@ -45,7 +45,7 @@ class PaperspaceClient:
     :param settings: the API key, and how to reach the service.
     :param sleep: called with the number of seconds to wait between attempts.
     :param budget_s: maximum seconds for all requests together; after that none is sent.
-    :raises InvalidArgumentError: the environment names CA certificates that do not exist.
+    :raises InvalidArgumentError: an environment variable points to CA certificates that do not exist.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PaperspaceClient:
         self._ends_s = time.monotonic() + budget_s
 
     def run(self, flow: Flow[T]) -> T:
-        """Run a flow to its end: send each request that it yields, and return its result."""
+        """Run a flow to completion: send each request that it yields, and return its result."""
         try:
             request = next(flow)
             while True:
@@ -94,7 +94,7 @@ class PaperspaceClient:
         return self.run(project_tags.list_project_tags(project_id, order=order))
 
     def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Add one or many tags to a project; existing ones stay.
+        """Add one or more tags to a project; existing ones stay.
 
         :return: the tags that are now there, in the given order.
         """
@@ -102,7 +102,7 @@ class PaperspaceClient:
         return self.converge_project_tags(project_id, policies.adding(names)).present(names)
 
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:
-        """Remove one or many tags from a project.
+        """Remove one or more tags from a project.
 
         :param missing_ok: whether missing tags are allowed. If not, nothing is removed when one is missing.
         :return: the tags that were removed.
@@ -122,7 +122,7 @@ class PaperspaceClient:
     def converge_project_tags(self, project_id: str, policy: Policy, change: TagChange | None = None) -> TagChange:
         """Change a project's tags to what a policy of :mod:`~airflow_provider_paperspace.api.policies` wants.
 
-        :param change: the record to grow with each answered write; after an error it tells what was done.
+        :param change: a record to which each confirmed write is added; after an error it shows what was done.
         """
         return self.run(project_tags.converge_project_tags(project_id, policy, change))
 
@@ -174,12 +174,12 @@ class PaperspaceClient:
                 exchange.url,
                 data=request.body,
                 headers=content_headers(request),
-                # requests takes urllib3's, which its stubs do not know.
+                # requests accepts a urllib3 Timeout, but its type stubs do not say so.
                 timeout=urllib3.Timeout(total=exchange.timeout_s),  # type: ignore[arg-type]
                 stream=True,
                 allow_redirects=False,
             ) as answer:
-                # What has arrived, as it arrives: iter_content waits for a full chunk, beyond the timeout.
+                # Read what has arrived: iter_content waits for a full chunk, which can exceed the timeout.
                 while (chunk := answer.raw.read1(_CHUNK_BYTES, decode_content=True)) and exchange.receive(chunk):
                     pass
                 return exchange.response(answer.status_code, answer.headers)

@@ -5,12 +5,12 @@
     PaperspaceError
     ├── InvalidArgumentError        an argument or setting that cannot be used; also a ValueError
     ├── TransportError              no answer: refused, reset, timed out, TLS
-    │   └── StoppedError            not sent: the client was stopped
+    │   └── StoppedError            not sent: the client was stopped, or its time ran out
     ├── UnexpectedResponseError     an answer that does not match the API's description
     ├── TagNotFoundError            required tags are missing (``names``)
     ├── ConcurrentWriteError        another writer changed the same tags meanwhile (``names``)
     ├── ProjectNameError            no project has this name, or several do (``project_ids``)
-    └── ApiError                    an error answer (``status, code, message, details``)
+    └── ApiError                    an error response (``status, code, message, details``)
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
         ├── NotFoundError           404
@@ -89,7 +89,7 @@ class PaperspaceError(Exception):
 
 
 class InvalidArgumentError(PaperspaceError, ValueError):
-    """An argument or setting cannot be used. Raised before any request is sent.
+    """An argument or setting cannot be used. Raised before anything is written.
 
     :param problem: the whole message, in sentences.
     """
@@ -115,7 +115,7 @@ class TransportError(PaperspaceError):
 
 
 class StoppedError(TransportError):
-    """The client was stopped before the work was done."""
+    """The client was stopped, or its time ran out, before the work was done."""
 
 
 class UnexpectedResponseError(PaperspaceError):
@@ -160,11 +160,11 @@ class ProjectNameError(PaperspaceError):
 
 
 class ApiError(PaperspaceError):
-    """An error answer.
+    """The service sent an error response.
 
     :param status: the HTTP status. Use it, rather than ``code``, to tell errors apart.
     :param code: the service's error code, an open set; empty when the answer had none.
-    :param message: the service's own text, or an answer that is not JSON. Like the code, it is escaped and cut.
+    :param message: the service's own text, or an answer that is not JSON. Like the code, it is escaped and truncated.
     :param details: the service's ``details``, or the ``issues`` of older servers; their beginning as text if they are
         long.
     :param retry_after_s: the wait in seconds that the service asked for, or None.
@@ -194,7 +194,7 @@ class ApiError(PaperspaceError):
 
     @classmethod
     def of(cls, status: int, body: bytes, **about: Any) -> ApiError:
-        """Return the error for an error answer, whether its body is JSON or not.
+        """Return the error for an error response, whether its body is JSON or not.
 
         :param about: ``retry_after_s`` and the arguments of :class:`PaperspaceError`.
         """
@@ -202,7 +202,7 @@ class ApiError(PaperspaceError):
         kind = ServerError if status >= 500 else _CLASS_BY_STATUS.get(status, ApiError)
         error = kind(status, code, message, details, **about)
         if error.retry_after_s is not None:
-            error.notes.append(f"The service asked to wait {retry_after_text(error.retry_after_s)}.")
+            error.notes.append(f"The service asked the client to wait {retry_after_text(error.retry_after_s)}.")
         return error
 
 
@@ -227,7 +227,7 @@ class RateLimitError(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx: the service failed, or rejects the request without saying so."""
+    """5xx: the service failed, or rejected the request without saying so."""
 
 
 _CLASS_BY_STATUS: Final[dict[int, type[ApiError]]] = {
@@ -241,13 +241,15 @@ _CLASS_BY_STATUS: Final[dict[int, type[ApiError]]] = {
 _ADVICE_BY_STATUS: Final = {
     401: "The API key is missing, wrong or expired. Create a new one in the Paperspace console "
     "(Team settings > API keys).",
-    403: "The key's user may not do this. Team members can be refused on projects that they did not create: "
-    "use the key of the project's owner or of a team admin.",
+    403: "The key's user is not allowed to do this. Team members may have no access to projects that they did not "
+    "create: use the API key of the project's owner or of a team admin.",
     404: "Check the project id (the last part of the project's address in the console), and that the key belongs to "
     "the project's team.",
-    409: "Another writer, or another spelling of the same name, is in the way.",
+    408: "The service timed out. Try again later.",
+    409: "Another writer changed the tag at the same time, or the project has the name in another spelling. "
+    "Check the project's tags.",
     413: "The tag name is too long for the service.",
-    429: "Spread the calls, lower the concurrency, or raise max_attempts on the connection.",
+    429: "Spread the requests over time, lower max_concurrency, or raise max_attempts on the connection.",
 }
 
 
@@ -259,8 +261,10 @@ def retry_after_text(seconds: float) -> str:
 
 def _advice_on(status: int) -> str:
     if status >= 500:
-        return "The service failed, or rejects this request without saying why. Try again later."
-    return _ADVICE_BY_STATUS.get(status, "The same request will fail again; change it first.")
+        return "The service failed, or rejected this request without saying why. Try again later."
+    if status in _PERMANENT_STATUSES:
+        return _ADVICE_BY_STATUS.get(status, "The same request will fail again; change it first.")
+    return _ADVICE_BY_STATUS.get(status, "Check the request, or try again later.")
 
 
 def _parse_error_body(body: bytes) -> tuple[str, str, object]:

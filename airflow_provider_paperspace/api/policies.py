@@ -38,7 +38,7 @@ def removing(names: str | Iterable[str], *, missing_ok: bool = True) -> Policy:
     def policy(tags: Mapping[str, Tag]) -> TagTarget:
         missing = tuple(name for name in target.absent if name not in tags)
         if missing and not missing_ok:
-            advice = "Nothing was removed. Leave these names out, or allow missing tags with missing_ok=True."
+            advice = "Nothing was removed. Pass only tags that the project has, or set missing_ok=True."
             raise TagNotFoundError(missing, action="remove tags", advice=advice)
         return target
 
@@ -53,7 +53,9 @@ def changing(*, add: str | Iterable[str] = (), remove: str | Iterable[str] = ())
     target = TagTarget(present=check_tag_names(add), absent=check_tag_names(remove))
     both = sorted(set(target.present) & set(target.absent))
     if both:
-        raise InvalidArgumentError(f"add and remove both contain {quoted_list(both)}. Keep it in one of them.")
+        raise InvalidArgumentError(
+            f"add and remove both contain {quoted_list(both)}. Keep each name in only one of them."
+        )
     return lambda tags: target
 
 
@@ -72,7 +74,7 @@ def setting(names: str | Iterable[str], *, within: str | None = None) -> Policy:
     if outside:
         raise InvalidArgumentError(
             f"{quoted_list(outside)} {'do' if len(outside) > 1 else 'does'} not start with {prefix!r}. "
-            "Write the whole tag name: a tag outside the prefix would never be removed by a later set."
+            "Write the prefix in each name: a tag without it would not be removed when the tags are set again."
         )
 
     def policy(tags: Mapping[str, Tag]) -> TagTarget:

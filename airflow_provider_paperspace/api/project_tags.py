@@ -146,7 +146,7 @@ def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
     found = [f"added {quoted_list(plan.remove)}"] if plan.remove else []
     found += [f"removed {quoted_list(plan.add)}"] if plan.add else []
     raise ConcurrentWriteError(
-        f"another writer {' and '.join(found)} meanwhile",
+        f"another writer {' and '.join(found)} at the same time",
         (*plan.remove, *plan.add),
         subject=_subject(change.project_id),
         action="set its tags",
@@ -257,7 +257,7 @@ def _noting_unknown_outcome(request: Request) -> Iterator[None]:
 def _note_similar_names(error: PaperspaceError, name: str, tags: Iterable[str]) -> None:
     similar = [other for other in tags if other.strip().casefold() == name.strip().casefold() and other != name]
     if similar:
-        error.notes.append(f"The project has {quoted_list(similar)}, which the service may treat as the same.")
+        error.notes.append(f"The project has {quoted_list(similar)}, which the service may treat as the same tag.")
 
 
 def _read_tags(project_id: str, *, order: Order = "desc") -> Flow[dict[str, Tag]]:

@@ -23,7 +23,7 @@ from airflow_provider_paperspace.api.errors import ProjectNameError
 from airflow_provider_paperspace.api.models import Project, Session
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 
-_ADVICE_ON_404 = "There is no Paperspace API at this address: check the base URL (Host in the Airflow connection)."
+_ADVICE_ON_404 = "There is no Paperspace API at this address. Check the base URL (Host of the Airflow connection)."
 
 
 def get_project(project_id: str) -> Flow[Project]:
@@ -80,7 +80,7 @@ def get_session() -> Flow[Session | None]:
 
     ``GET /auth/session`` answers 200 whatever the key; the body is ``null`` when the key is not accepted.
     """
-    request = Request("GET", "/auth/session", "Session", "read it", advice_on_404=_ADVICE_ON_404)
+    request = Request("GET", "/auth/session", "API key", "check it", advice_on_404=_ADVICE_ON_404)
     response = yield request
     return parse_answer(request, response, _parse_session)
 
@@ -92,7 +92,7 @@ def _name_error(name: str, ids: tuple[str, ...], similar: list[str]) -> ProjectN
     else:
         problem = "no project has this name"
         problem += f"; similar: {quoted_list(similar)}" if similar else ""
-        advice = "Check the spelling (case and blanks count), and that the key belongs to the project's team."
+        advice = "Check the spelling (case and spaces count), and that the key belongs to the project's team."
     return ProjectNameError(problem, ids, subject=f"Project named {quoted(name)}", action="find it", advice=advice)
 
 

@@ -81,7 +81,8 @@ def _check_key(api_key: object) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         # An HTTP library would quote the whole header, key and all, when it refuses to send it.
         raise InvalidArgumentError(
-            "The API key contains a blank, a line break or another character that no key has. Copy it again."
+            "The API key contains a space, a line break or another character that is never part of a key. "
+            "Copy it again."
         )
     return key
 

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     width = max(map(len, KINDS))
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_paperspace.emulator",
-        description="A local Paperspace on 127.0.0.1: stateful, without an account.",
+        description="Run a local Paperspace on 127.0.0.1. It keeps state and needs no account.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=_EPILOG.format(
             switches="\n".join(f"  {name:<{width}}  {' | '.join(values)}" for name, values in CHOICES.items()),
@@ -72,13 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", default="local-paperspace-key", help="the API key to accept")
     parser.add_argument("--seed", type=Path, metavar="FILE.json", help="the initial state")
     parser.add_argument(
-        "--latency-ms", type=float, default=0.0, metavar="N", help="minimum milliseconds for every answer"
+        "--latency-ms", type=float, default=0.0, metavar="N", help="delay every answer by N milliseconds"
     )
     parser.add_argument(
         "--rate-limit", type=int, default=0, metavar="N", help="answer 429 beyond N requests per second"
     )
-    parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
-    parser.add_argument("--fault", action="append", default=[], metavar="KIND[:...]", help="may be repeated")
+    parser.add_argument(
+        "--switch", action="append", default=[], metavar="NAME=VALUE", help="set a switch, see below; may be repeated"
+    )
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="KIND[:...]", help="add a fault, see below; may be repeated"
+    )
     return parser
 
 

@@ -23,7 +23,7 @@ from airflow_provider_paperspace.emulator.state import Json, Paperspace, Refusal
 from airflow_provider_paperspace.protocol import API_PREFIX
 
 MAX_REQUEST_BODY_BYTES: Final = 100_000
-"""About where the server family stops reading a request body and answers 413."""
+"""Roughly where servers of this kind stop reading a request body and answer 413."""
 
 BREAK_EXTENSION: Final = "local_paperspace.break"
 """The server stores a callable here that breaks the connection: ``break_connection(refuse_for_s)``."""
@@ -163,7 +163,7 @@ class LocalPaperspaceApp:
         return await operation(request)
 
     def _faulty_answer(self, fault: Fault, answer: Json | None, request: Request) -> Response | None:
-        """Return the answer that the fault wants, after the operation was done."""
+        """Return the answer that the fault calls for, after the operation has run."""
         if fault.kind in ("lost-answer", "refused", "reset"):
             return None
         if fault.kind in _CODE_BY_FAULT or fault.kind in HTML_STATUSES:
@@ -184,7 +184,7 @@ class LocalPaperspaceApp:
         if fault.kind in HTML_STATUSES:
             page = f"<html><head><title>{fault.kind} from the edge</title></head><body></body></html>"
             return HTMLResponse(page, int(fault.kind), headers)
-        refusal = RefusalError(_CODE_BY_FAULT[fault.kind], "A fault of the local Paperspace")
+        refusal = RefusalError(_CODE_BY_FAULT[fault.kind], "Simulated error of the local Paperspace")
         response = self._refused(refusal)
         response.headers.update(headers)
         return response
@@ -248,7 +248,7 @@ def _query(request: Request) -> dict[str, str]:
 
 
 async def _json_body(request: Request) -> object:
-    """Return the body, which the server family reads only for ``application/json`` without parameters."""
+    """Return the body, which servers of this kind read only for ``application/json`` without parameters."""
     body = await request.body()
     if len(body) > MAX_REQUEST_BODY_BYTES:
         raise RefusalError("PAYLOAD_TOO_LARGE", "Request body is too large")

@@ -21,9 +21,9 @@ KINDS: Final = {
     "reset": "resets the connection before the request has any effect",
     "lost-answer": "does what was asked, then resets the connection instead of answering",
     "truncated": "does what was asked, and cuts the JSON of the answer in half",
-    "wrong-types": "does what was asked, and answers with values of other types",
-    "no-cursor": "answers with a page that has more, without a cursor",
-    "repeated-cursor": "answers with a page that has more, and the cursor that led to it",
+    "wrong-types": "does what was asked, and answers with values of the wrong types",
+    "no-cursor": "answers with a page that has hasMore=true but no cursor",
+    "repeated-cursor": "answers with a page that has hasMore=true and the cursor that led to it",
 }
 """Every kind of fault and what it does."""
 

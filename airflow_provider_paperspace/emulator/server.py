@@ -36,7 +36,7 @@ class LocalPaperspaceServer:
     :param seed: the initial state, in the form of :data:`.state.DEFAULT_SEED`.
     :param switches: how it behaves where the real service's behaviour is unknown.
     :param latency_ms: minimum milliseconds for every answer.
-    :param rate_limit: maximum number of requests per second, with a 429 to the others; 0 for no limit.
+    :param rate_limit: maximum number of requests per second; others get a 429. 0 for no limit.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class LocalPaperspaceServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which can also stop listening for a while and break single connections."""
+    """uvicorn, which can also stop listening for a while and break individual connections."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         self.ready = threading.Event()
@@ -145,7 +145,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                # mypy cannot see that a partial of a protocol class is what uvicorn calls for one.
+                # mypy does not know that uvicorn accepts a partial in place of a protocol class.
                 http=cast("Any", partial(_Protocol, server=self)),
                 ws="none",
                 lifespan="off",

@@ -164,7 +164,7 @@ class Paperspace:
         there = project.tags.get(self._key(name))
         if there is not None:
             if self.switches.add_existing == "409":
-                raise RefusalError("CONFLICT", "The project has this tag")
+                raise RefusalError("CONFLICT", "The project already has this tag")
             if self.switches.add_existing == "500":
                 raise RefusalError("INTERNAL_SERVER_ERROR", "Unique constraint failed")
             return there.as_json()
@@ -174,7 +174,7 @@ class Paperspace:
         """``projectTags-remove``: removes the tag from this project only."""
         project = self._project(project_id)
         if set(query) != {"name"}:
-            raise _invalid("name: Required, and no other parameter")
+            raise _invalid("name: Required; no other parameter is allowed")
         tag = project.tags.pop(self._key(query["name"]), None)
         project.by_age = None
         if tag is not None:
@@ -287,7 +287,7 @@ def _checked_paging(query: Mapping[str, str], default_page_size: int) -> tuple[i
     problems = [f"{name}: Unrecognized parameter" for name in query if name not in _PAGING]
     limit = query.get("limit", str(default_page_size))
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= MAX_PAGE_SIZE and len(limit) < 5):
-        problems.append(f"limit: Expected an integer within 1 and {MAX_PAGE_SIZE}")
+        problems.append(f"limit: Expected an integer between 1 and {MAX_PAGE_SIZE}")
     if query.get("orderBy", "dtCreated") != "dtCreated":
         problems.append("orderBy: Invalid enum value. Expected 'dtCreated'")
     if query.get("order", "desc") not in ("asc", "desc"):

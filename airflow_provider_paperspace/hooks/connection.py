@@ -44,10 +44,10 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     """
     subject = f"Connection {connection.conn_id!r}"
     if not (connection.password or "").strip():
-        hint = " The Login field is not empty: move the key from there." if connection.login else ""
+        hint = " Its login is set: if that is the key, move it to the password." if connection.login else ""
         raise InvalidArgumentError(
-            f"{subject} has no API key. Set it as the connection's password (console: Team settings > API keys), "
-            f"or set AIRFLOW_CONN_{(connection.conn_id or '').upper()}.{hint}"
+            f"{subject} has no API key. Create one in the Paperspace console (Team settings > API keys), and enter it "
+            f"as the connection's API key (its password).{hint}"
         )
     base_url = _base_url(connection)
     fields = _ExtraFields(extra, subject)
@@ -94,7 +94,7 @@ class _ExtraFields:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be text.")
+            raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a string.")
         return value
 
     def number(self, name: str) -> float | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from airflow_provider_paperspace._arguments import check_not_empty
 from airflow_provider_paperspace._compat import (
     AirflowFailException,
     AirflowNotFoundException,
@@ -63,6 +64,7 @@ class PaperspaceHook(BaseHook):
         super().__init__(**kwargs)
         self.paperspace_conn_id = paperspace_conn_id
         self._client: PaperspaceClient | None = None
+        self._close_when_collected: Callable[[], Any] | None = None
         self._settings: ConnectionSettings | None = None
 
     @property
@@ -86,7 +88,7 @@ class PaperspaceHook(BaseHook):
             from airflow_provider_paperspace.api.client import PaperspaceClient
 
             self._client = PaperspaceClient(self.settings.client)
-            weakref.finalize(self, self._client.close)
+            self._close_when_collected = weakref.finalize(self, self._client.close)
         return self._client
 
     async def get_async_conn(
@@ -109,11 +111,11 @@ class PaperspaceHook(BaseHook):
         return client_class(settings)
 
     def run(self, flow: Flow[T]) -> T:
-        """Run a flow of :mod:`airflow_provider_paperspace.api` to its end, and return its result."""
+        """Run a flow of :mod:`airflow_provider_paperspace.api` to completion, and return its result."""
         return self.get_conn().run(flow)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the API key works, for the Test button: one request, within seconds. Never raises."""
+        """Return whether the API key works, for the Test button. Sends one request, at most twice. Never raises."""
         from airflow_provider_paperspace.api.client import PaperspaceClient
 
         try:
@@ -123,18 +125,21 @@ class PaperspaceHook(BaseHook):
             with PaperspaceClient(replace(settings, timeout_s=timeout_s, max_attempts=attempts)) as client:
                 session = client.get_session()
         except NotFoundError:
-            return False, f"no Paperspace API at {settings.base_url} (404); check the connection's Host"
+            return (
+                False,
+                f"There is no Paperspace API at {settings.base_url} (404). Check the connection's Base URL (Host).",
+            )
         except Exception as error:  # noqa: BLE001  # any error belongs on the page, not in a stack trace
             return False, str(error)
         if session is None:
             return False, (
                 f"Paperspace does not accept the API key of connection {settings.name!r}. Create a new one in the "
-                "Paperspace console (Team settings > API keys) and set it as the connection's password."
+                "Paperspace console (Team settings > API keys) and enter it as the connection's API key."
             )
         namespace = quoted(session.team_namespace)
         message = f"Connected to team {namespace} as {printable(session.user_email)}"
         if team != session.team_namespace:
-            message += f". For a button from each task to its project, set Team to {namespace}"
+            message += f". To add a link from each task to its project, set Team to {namespace}"
         return True, message
 
     def iter_project_tags(
@@ -148,11 +153,11 @@ class PaperspaceHook(BaseHook):
         return self.get_conn().list_project_tags(project_id, order=order)
 
     def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Add one or many tags to a project; return the tags that are now there, in the given order."""
+        """Add one or more tags to a project; return the tags that are now there, in the given order."""
         return self.get_conn().add_project_tags(project_id, names)
 
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:
-        """Remove one or many tags from a project; return the tags that were removed."""
+        """Remove one or more tags from a project; return the tags that were removed."""
         return self.get_conn().remove_project_tags(project_id, names, missing_ok=missing_ok)
 
     def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
@@ -184,9 +189,9 @@ class PaperspaceHook(BaseHook):
 
     def close(self) -> None:
         """Close the client and forget the settings; the next call reads the connection again."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        if self._close_when_collected is not None:
+            self._close_when_collected()  # at most once
+            self._client = self._close_when_collected = None
         self._settings = None
 
     def __enter__(self) -> Self:
@@ -219,13 +224,14 @@ class PaperspaceHook(BaseHook):
 def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]:
     """Open the hook for a ``with`` block of a task.
 
-    Our own errors are logged on a line of their own, and raised without their cause, which would only repeat them:
-    Airflow's log view truncates the first line of an exception and folds it away above the stack trace.
+    The provider's errors are logged on a separate line, because Airflow's log view truncates the first line of an
+    exception and collapses it with the stack trace. They are raised without their cause, which would only repeat them.
 
     :raises AirflowFailException: in the block, something failed permanently.
     """
     failure: Exception
     try:
+        check_not_empty("paperspace_conn_id", paperspace_conn_id)
         with PaperspaceHook(paperspace_conn_id) as hook:
             yield hook
         return

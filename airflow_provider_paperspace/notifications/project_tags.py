@@ -111,7 +111,7 @@ class ProjectTagNotifier(BaseNotifier):
                     async with await opening as client:
                         await client.run(self._change())
             except TimeoutError:
-                raise TimeoutError(f"the time for all requests together, {BUDGET_S:g} s, is used up") from None
+                raise TimeoutError(f"the time limit of {BUDGET_S:g} s for all requests has run out") from None
 
     def _change(self) -> Flow[TagChange]:
         policy = policies.changing(add=parse_tag_names(self.add, "add"), remove=parse_tag_names(self.remove, "remove"))
@@ -124,4 +124,5 @@ class ProjectTagNotifier(BaseNotifier):
             yield
         except Exception as error:
             project = self.project_name if is_set(self.project_name) else self.project_id
-            log.exception("Project %r was not tagged (add %r, remove %r): %s", project, self.add, self.remove, error)
+            message = "Project %r: could not make all tag changes (add %r, remove %r): %s"
+            log.exception(message, project, self.add, self.remove, error)

@@ -18,6 +18,7 @@ from airflow_provider_paperspace._arguments import (
     is_constant,
     is_set,
     naming_task,
+    parse_bool,
     parse_max_concurrency,
     parse_project_ids,
 )
@@ -88,7 +89,6 @@ class PaperspaceOperator(BaseOperator):
         :raises AirflowFailException: in the block, something failed permanently.
         """
         with open_hook(self.paperspace_conn_id, self.task_id) as hook:
-            check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
             yield hook
 
     def list_projects(self, hook: PaperspaceHook) -> list[Project]:
@@ -110,7 +110,7 @@ class PaperspaceOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop the task: start no more projects, and end in-flight requests."""
-        log.info("The task is stopped: no further project is started, and in-flight requests are ended")
+        log.info("Stopping the task: no more projects are started, and in-flight requests are ended")
         self._stop.set()
 
 
@@ -133,7 +133,9 @@ class ProjectTagsOperator(PaperspaceOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_one_of(self.task_id, project_id=project_id, project_name=project_name, project_ids=project_ids)
+        check_one_of(
+            f"Task {self.task_id!r}", project_id=project_id, project_name=project_name, project_ids=project_ids
+        )
         self.project_id = project_id
         self.project_name = project_name
         self.project_ids = project_ids
@@ -144,9 +146,9 @@ class ProjectTagsOperator(PaperspaceOperator):
         with naming_task(self.task_id):
             check_project(self.project_id, self.project_name, self.project_ids)
 
-    def record_changes(self, context: Context) -> ChangeLog:
+    def record_changes(self, context: Context, *, dry_run: bool | str = False) -> ChangeLog:
         """Return the log of this task's changes, for a ``with`` block; its records become XCom ``change``."""
-        return ChangeLog(context, single=not is_set(self.project_ids))
+        return ChangeLog(context, single=not is_set(self.project_ids), dry_run=parse_bool(dry_run, "dry_run"))
 
     def run_for_projects(
         self,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_paperspace._compat import AirflowException
+from airflow_provider_paperspace._quoting import escaped
 from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def run_batch(
         thread.start()
         wait([finished])
     except BaseException as error:  # noqa: BLE001  # a signal handler of Airflow raised it; returned in the result
-        log.info("Interrupted: no further project is started")
+        log.info("Interrupted: no more projects are started")
         interruption = error
         stop.set()
         wait([finished], timeout=2 * GRACE_PERIOD_S)
@@ -300,7 +301,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, max_rows: int
 
     :param max_rows: maximum number of rows to show; the last line counts the rest.
     """
-    shown = [[_one_line(cell) for cell in row] for row in rows[:max_rows]]
+    shown = [[*map(escaped, row)] for row in rows[:max_rows]]
     widths = [min(_MAX_CELL_WIDTH, max(map(len, column))) for column in zip(header, *shown, strict=True)]
     lines = [header, ["-" * width for width in widths], *shown]
     text = "\n".join(
@@ -313,7 +314,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, max_rows: int
 def _failure_row(project_id: str, error: PaperspaceError) -> tuple[str, str, str]:
     action = f"could not {error.action}: " if error.action else ""
     return project_id, " ".join([f"{action}{error.problem}.", *error.notes]), error.advice
-
-
-def _one_line(cell: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cell)

@@ -60,11 +60,13 @@ class ChangeLog:
     incomplete.
 
     :param single: whether XCom ``change`` contains one record, rather than one for each project id.
+    :param dry_run: whether the task only plans: then this try cannot leave writes behind, and opens no entry.
     """
 
-    def __init__(self, context: Context, *, single: bool) -> None:
+    def __init__(self, context: Context, *, single: bool, dry_run: bool = False) -> None:
         self._context = context
         self._single = single
+        self.is_dry_run = dry_run
         self._changes: dict[str, TagChange] = {}
         self._plans: dict[str, ChangeRecord] = {}
         self._earlier: dict[str, ChangeRecord] = {}
@@ -133,7 +135,7 @@ class ChangeLog:
         self._earlier = {} if was_cleared else entry.get("records", {})
         self._complete = not (was_cleared or entry.get("open", False))
         self._has_entry = bool(entry)
-        if _has_tries_left(self._context):
+        if _has_tries_left(self._context) and not self.is_dry_run:
             self._store(store, self._earlier, is_open=True)
         return self
 
@@ -188,7 +190,7 @@ def parse_records(value: object) -> list[ChangeRecord]:
         )
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(
-            f"change is {type_name(value)}; it must be what a writing task pushed as XCom {XCOM_KEY!r}: "
+            f"change is {type_name(value)}; it must be what a task that changes tags pushed as XCom {XCOM_KEY!r}: "
             f"task.output[{XCOM_KEY!r}], or the output of SetProjectTagsOperator."
         )
     items = list(value.values() if isinstance(value, Mapping) else value)

@@ -58,7 +58,7 @@ class Removal(TypedDict):
 
 
 class Exemption(TypedDict):
-    """A tag that was left in place.
+    """A tag that this task did not remove.
 
     :param why: the reason.
     """
@@ -71,7 +71,7 @@ class Exemption(TypedDict):
 class Report(TypedDict):
     """A plan, and what became of it.
 
-    :param projects: number of projects that were read.
+    :param projects: number of projects that were read, or that the given plan names.
     :param planned: what is to be removed.
     :param removed: what was removed; nothing after a dry run.
     :param spared: what was planned but not removed: it was already gone, is kept, or is no longer stale.
@@ -93,8 +93,8 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     """Remove stale tags from many projects.
 
     It first reads all tags, and logs a table of what is to be removed and why. If that is more than ``max_removals``,
-    the task fails. Otherwise it removes the tags. Right before each removal it reads the tags and applies the rules
-    again.
+    the task fails. Otherwise it removes the tags. Right before it removes tags from a project, it reads that
+    project's tags and applies the rules again.
 
     A tag is stale when it has expired (``name@2026-12-01``, after that day in UTC), or when it matches ``names``.
     ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
@@ -150,7 +150,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(max_concurrency=max_concurrency, paperspace_conn_id=paperspace_conn_id, **kwargs)
-        check_one_of(self.task_id, project_ids=project_ids, all_projects=all_projects, plan=plan)
+        check_one_of(f"Task {self.task_id!r}", project_ids=project_ids, all_projects=all_projects, plan=plan)
         self.project_ids = project_ids
         self.all_projects = all_projects
         self.names = names
@@ -174,9 +174,9 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
                 parse_whole_number(self.max_removals, "max_removals")
             if is_constant(self.is_dry_run):
                 parse_bool(self.is_dry_run, "dry_run")
-            # What is not constant yet stands for a rule, as itself.
+            # A template is not rendered yet: assume that it gives a rule.
             names, keep = (
-                _parse_patterns(value, argument) if is_constant(value) else (Pattern("*"),)
+                parse_patterns(value, argument) if is_constant(value) else (Pattern("*"),)
                 for argument, value in (("names", self.names), ("keep", self.keep))
             )
             self._check_alone_with_plan()
@@ -187,14 +187,16 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
 
     def execute(self, context: Context) -> Report:
         """Plan, or read the plan; log it; check the limit; remove."""
-        with self.open_hook() as hook, ChangeLog(context, single=False) as changes:
-            is_dry_run = parse_bool(self.is_dry_run, "dry_run")
+        with (
+            self.open_hook() as hook,
+            ChangeLog(context, single=False, dry_run=parse_bool(self.is_dry_run, "dry_run")) as changes,
+        ):
             max_removals = parse_whole_number(self.max_removals, "max_removals")
-            # However late the run is, but never later than the clock: a run may be due in the future.
+            # Use the run's own time, however late it runs, but never a future time: a run may be due later than now.
             rules = self._rules(min(run_instant(context), utc_now()))
             project_ids = parse_project_ids(self.project_ids) if is_set(self.project_ids) else None
             set_link(self, context, hook.settings)
-            report = _empty_report(rules, dry_run=is_dry_run)
+            report = _empty_report(rules, dry_run=changes.is_dry_run)
             reading = self._plan(hook, rules, report, project_ids)
             if reading.interrupted or reading.fatal:
                 raise_for_failures(reading)
@@ -209,7 +211,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
                 log.error("%s", message)
                 raise AirflowFailException(message)
             removing: BatchResult[TagChange] = BatchResult()
-            if is_dry_run:
+            if changes.is_dry_run:
                 log.info("Dry run: nothing was removed")
             else:
                 removing = self._remove(hook, rules, report, changes)
@@ -221,11 +223,11 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             return report
 
     def _rules(self, now: datetime) -> CleanUpRules:
-        keep = _parse_patterns(self.keep, "keep")
+        keep = parse_patterns(self.keep, "keep")
         self._check_alone_with_plan()
         if is_set(self.plan):
             return _parse_plan(self.plan, keep)[1]
-        return self._own_rules(_parse_patterns(self.names, "names"), keep, now)
+        return self._own_rules(parse_patterns(self.names, "names"), keep, now)
 
     def _check_alone_with_plan(self) -> None:
         if is_set(self.plan) and any(map(is_set, (self.names, self.expired, self.older_than))):
@@ -263,7 +265,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
                     report["planned"].append(
                         {"project_id": project_id, "project": projects[project_id], "tag": tag.name, "reason": reason}
                     )
-                if why := rules.unreadable_reason(tag):
+                elif why := rules.unreadable_reason(tag):
                     report["unreadable"].append({"project_id": project_id, "tag": tag.name, "why": why})
         return result
 
@@ -294,7 +296,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         log.info("Removed %d of %s", len(report["removed"]), count_of(len(report["planned"]), "planned tag"))
         if report["spared"]:
             rows = [(spared["project_id"], spared["tag"], spared["why"]) for spared in report["spared"]]
-            log.info("Planned, but left in place:\n%s", table(("project", "tag", "why"), rows))
+            log.info("Planned, but not removed by this task:\n%s", table(("project", "tag", "why"), rows))
         return result
 
 
@@ -337,14 +339,14 @@ def _remove_stale(change: TagChange, planned: Iterable[str], rules: CleanUpRules
     except NotFoundError:
         if change.before is not None:
             raise
-        log.info("Project %r was deleted since it was planned", change.project_id)
+        log.info("Project %r no longer exists: it was deleted after the plan was made", change.project_id)
         return change
 
 
 def _why_spared(name: str, change: TagChange, record: ChangeRecord | None) -> str:
     """Return why a planned tag was not removed by this task; empty if it was."""
     if change.before is None:
-        return "its project was deleted"
+        return "its project no longer exists"
     if record is not None and name in record["removed"]:
         return ""
     if name in change.absent:
@@ -369,10 +371,6 @@ def _combined(reading: BatchResult[Any], removing: BatchResult[Any]) -> BatchRes
     )
 
 
-def _parse_patterns(value: object, argument: str) -> tuple[Pattern, ...]:
-    return parse_patterns(value, argument) if is_set(value) else ()
-
-
 def _parse_plan(plan: object, keep: tuple[Pattern, ...]) -> tuple[list[Removal], CleanUpRules]:
     """Return the removals and the rules in a plan.
 
@@ -392,7 +390,8 @@ def _parse_planned(plan: object) -> list[Removal]:
     planned = plan.get("planned") if isinstance(plan, Mapping) else None
     if not isinstance(planned, list) or not all(isinstance(item, Mapping) for item in planned):
         raise InvalidArgumentError(
-            f"plan is {type_name(plan)}; it must be a whole report from CleanUpProjectTagsOperator."
+            f"plan is {type_name(plan)}; it must be the complete report of a CleanUpProjectTagsOperator, with a "
+            "list 'planned'."
         )
     removals: dict[tuple[str, str], Removal] = {}
     for item in planned:
@@ -417,13 +416,13 @@ def _parse_rules(plan: Any, *, keep: tuple[Pattern, ...]) -> CleanUpRules:
     try:
         now = datetime.fromisoformat(str(rules.get("now")))
     except ValueError:
-        raise InvalidArgumentError("its rule now must be a date-time.") from None
+        raise InvalidArgumentError("rules['now'] must be an ISO 8601 date-time.") from None
     if now.tzinfo is None:
-        raise InvalidArgumentError("its rule now has no time zone.")
+        raise InvalidArgumentError("rules['now'] has no time zone.")
     return _checked(
         CleanUpRules(
-            names=parse_patterns(rules["names"], "its rule names") if rules.get("names") else (),
-            keep=(*(parse_patterns(rules["keep"], "its rule keep") if rules.get("keep") else ()), *keep),
+            names=parse_patterns(rules["names"], "rules['names']") if rules.get("names") else (),
+            keep=(*(parse_patterns(rules["keep"], "rules['keep']") if rules.get("keep") else ()), *keep),
             expired=rules["expired"],
             older_than=_parse_older_than(rules.get("older_than_s")),
             now=now,
@@ -435,7 +434,7 @@ def _parse_older_than(seconds: Any) -> timedelta | None:
     if seconds is None:
         return None
     if type(seconds) not in (int, float) or not 0 < seconds <= timedelta.max.days * 86_400:
-        raise InvalidArgumentError("its rule older_than_s must be a number of seconds above 0.")
+        raise InvalidArgumentError("rules['older_than_s'] must be a number of seconds above 0.")
     return timedelta(seconds=seconds)
 
 

@@ -34,6 +34,7 @@ from airflow_provider_paperspace._arguments import (
     parse_prefix,
     parse_tag_names,
 )
+from airflow_provider_paperspace._quoting import quoted_list
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api._checks import check_order
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.protocol import Order
 
 log = logging.getLogger(__name__)
-
-_MAX_NAMES_IN_LOG = 20
 
 
 class ListProjectTagsOperator(ProjectTagsOperator):
@@ -114,7 +113,7 @@ class ListProjectTagsOperator(ProjectTagsOperator):
 
         def list_and_log(project_id: str) -> Flow[list[Tag]]:
             tags = yield from list_project_tags(project_id, order=self.order)
-            listed = _listed([tag.name for tag in tags])
+            listed = f": {quoted_list(tag.name for tag in tags)}" if tags else ""
             log.log(level, "Project %r: %s%s", project_id, count_of(len(tags), "tag"), listed)
             return tags
 
@@ -123,7 +122,7 @@ class ListProjectTagsOperator(ProjectTagsOperator):
 
 
 class AddProjectTagOperator(ProjectTagsOperator):
-    """Add one or many tags to a project, or to many projects; existing tags stay.
+    """Add one or more tags to a project, or to many projects; existing tags stay.
 
     Returns the tags that are now there, in the given order; for many projects, by project id. The change record is
     pushed as XCom ``change``.
@@ -200,7 +199,7 @@ class AddProjectTagOperator(ProjectTagsOperator):
 
 
 class RemoveProjectTagOperator(ProjectTagsOperator):
-    """Remove one or many tags from a project, or from many projects. All other tags stay.
+    """Remove one or more tags from a project, or from many projects. All other tags stay.
 
     Returns the tags that were removed; for many projects, by project id. The change record is pushed as XCom
     ``change``.
@@ -323,7 +322,7 @@ class SetProjectTagsOperator(ProjectTagsOperator):
             paperspace_conn_id=paperspace_conn_id,
             **kwargs,
         )
-        check_one_of(self.task_id, within=within, replace_all=replace_all)
+        check_one_of(f"Task {self.task_id!r}", within=within, replace_all=replace_all)
         self.tags = tags
         self.within = within
         self.replace_all = replace_all
@@ -350,15 +349,17 @@ class SetProjectTagsOperator(ProjectTagsOperator):
         names = parse_tag_names(self.tags)
         if not names and not parse_bool(self.allow_empty, "allow_empty"):
             which = f"all tags that start with {self.within!r}" if is_set(self.within) else "all tags"
-            raise InvalidArgumentError(f"tags is empty, which would remove {which}. If so, set allow_empty=True.")
+            raise InvalidArgumentError(
+                f"tags is empty, which would remove {which}. If you want that, set allow_empty=True."
+            )
         return names
 
     def execute(self, context: Context) -> ChangeRecord | dict[str, ChangeRecord]:
         """Set the tags, or plan to; return the change record."""
-        with self.open_hook() as hook, self.record_changes(context) as changes:
+        with self.open_hook() as hook, self.record_changes(context, dry_run=self.is_dry_run) as changes:
             within = parse_prefix(self.within) if is_set(self.within) else None
             policy = policies.setting(self._names(), within=within)
-            if parse_bool(self.is_dry_run, "dry_run"):
+            if changes.is_dry_run:
                 return self.run_for_projects(
                     hook,
                     context,
@@ -441,7 +442,7 @@ def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:
             log.warning(
                 "Project %r: unknown whether the other task changed %s; left alone",
                 record["project_id"],
-                ", ".join(map(repr, record["unsettled"])),
+                quoted_list(record["unsettled"]),
             )
         if not record["complete"]:
             log.warning(
@@ -465,13 +466,7 @@ def _record_dry_run(plan: TagPlan, changes: ChangeLog) -> ChangeRecord:
     log.info(
         "Dry run. Project %r: would add %s; would remove %s",
         plan.project_id,
-        ", ".join(map(repr, plan.add)) or "nothing",
-        ", ".join(map(repr, plan.remove)) or "nothing",
+        quoted_list(plan.add) or "nothing",
+        quoted_list(plan.remove) or "nothing",
     )
     return changes.record_plan(plan)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_MAX_NAMES_IN_LOG]))
-    more = f" and {len(names) - _MAX_NAMES_IN_LOG} more" if len(names) > _MAX_NAMES_IN_LOG else ""
-    return f": {shown}{more}" if names else ""

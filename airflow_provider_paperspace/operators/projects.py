@@ -12,11 +12,11 @@ from airflow_provider_paperspace._arguments import (
     NotSet,
     Patterns,
     is_constant,
-    is_set,
     naming_task,
     parse_bool,
     parse_patterns,
 )
+from airflow_provider_paperspace._quoting import quoted_list
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError
 from airflow_provider_paperspace.api.project_tags import list_project_tags
 from airflow_provider_paperspace.links.paperspace import set_link
@@ -28,11 +28,9 @@ from airflow_provider_paperspace.rules.watching import TagCondition
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api._messages import Flow
-    from airflow_provider_paperspace.api.models import Project, ProjectJson
+    from airflow_provider_paperspace.api.models import ProjectJson
 
 log = logging.getLogger(__name__)
-
-_MAX_NAMES_IN_LOG = 20
 
 
 class ListProjectsOperator(PaperspaceOperator):
@@ -79,16 +77,13 @@ class ListProjectsOperator(PaperspaceOperator):
             parse_bool(self.missing_ok, "missing_ok")
             for argument in ("name", "tagged", "untagged"):
                 if is_constant(getattr(self, argument)):
-                    self._patterns(argument)
-
-    def _patterns(self, argument: str) -> tuple[Pattern, ...]:
-        value = getattr(self, argument)
-        return parse_patterns(value, argument) if is_set(value) else ()
+                    parse_patterns(getattr(self, argument), argument)
 
     def execute(self, context: Context) -> list[ProjectJson]:
         """Return the projects that pass the filters."""
         with self.open_hook() as hook:
-            names, tagged, untagged = map(self._patterns, ("name", "tagged", "untagged"))
+            names = parse_patterns(self.name, "name")
+            tagged, untagged = parse_patterns(self.tagged, "tagged"), parse_patterns(self.untagged, "untagged")
             set_link(self, context, hook.settings)
             existing = self.list_projects(hook)
             chosen = [project for project in existing if not names or first_match(project.name, names) is not None]
@@ -103,7 +98,8 @@ class ListProjectsOperator(PaperspaceOperator):
                 )
                 raise_for_failures(result)
                 chosen = [project for project in chosen if result.done[project.id]]
-        log.info("%d of %s%s", len(chosen), count_of(len(existing), "project"), _listed(chosen))
+        listed = quoted_list(project.name for project in chosen) or "none"
+        log.info("%d of %s: %s", len(chosen), count_of(len(existing), "project"), listed)
         return [project.as_json() for project in chosen]
 
 
@@ -127,10 +123,5 @@ def _check_found(patterns: Sequence[Pattern], existing: Sequence[str]) -> None:
         f"{name!r} (similar: {', '.join(map(repr, found))})" if found else repr(name) for name, found in similar.items()
     ]
     raise InvalidArgumentError(
-        f"no project is named {', '.join(hints)}. Check the spelling (case and blanks count), or set missing_ok=True."
+        f"no project is named {', '.join(hints)}. Check the spelling (case and spaces count), or set missing_ok=True."
     )
-
-
-def _listed(projects: Sequence[Project]) -> str:
-    names = ", ".join(repr(project.name) for project in projects[:_MAX_NAMES_IN_LOG])
-    return f": {names}{' and more' if len(projects) > _MAX_NAMES_IN_LOG else ''}" if projects else ""

@@ -2,7 +2,7 @@
 
 A tag is stale when it has expired (``expired``), or when it matches ``names``. ``older_than`` limits ``names`` to tags
 whose ``dtCreated`` is longer ago than that; without ``names``, every tag older than that is stale. ``keep`` always
-wins. A tag with an unreadable date is left in place and reported.
+wins. A tag with an unreadable date is left in place and reported, unless another rule makes it stale.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_provider_paperspace.rules.patterns import NameJson, Pattern, first_
 
 
 class RulesJson(TypedDict):
-    """The rules as they cross XCom."""
+    """The rules as passed through XCom."""
 
     names: list[str | NameJson]
     keep: list[str | NameJson]
@@ -35,7 +35,7 @@ class CleanUpRules:
     :param keep: names or patterns of tags that stay, whatever the other rules say.
     :param expired: whether tags are stale once their last day is over.
     :param older_than: minimum age of a tag, by its ``dtCreated``.
-    :param now: the aware instant that counts as now.
+    :param now: the timezone-aware datetime that counts as now.
     """
 
     names: tuple[Pattern, ...] = ()
@@ -51,7 +51,7 @@ class CleanUpRules:
         return self._expired_reason(tag) or self._match_reason(tag)
 
     def unreadable_reason(self, tag: Tag) -> str | None:
-        """Return which date of the tag is unreadable although a rule needs it; None if there is none."""
+        """Return why a date that a rule needs is unreadable; None if all such dates are readable."""
         if first_match(tag.name, self.keep) is not None:
             return None
         if self.expired and has_unreadable_date(tag.name):

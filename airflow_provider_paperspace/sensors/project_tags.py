@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from airflow_provider_paperspace._compat import (
     PokeReturnValue,
     conf,
 )
+from airflow_provider_paperspace._quoting import quoted_list
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.hooks.paperspace import is_permanent, open_hook
 from airflow_provider_paperspace.links.paperspace import (
@@ -86,7 +86,7 @@ class ProjectTagSensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_one_of(self.task_id, project_id=project_id, project_name=project_name)
+        check_one_of(f"Task {self.task_id!r}", project_id=project_id, project_name=project_name)
         self.tags = tags
         self.project_id = project_id
         self.project_name = project_name
@@ -114,7 +114,7 @@ class ProjectTagSensor(BaseSensorOperator):
             return super().execute(context)
         deadline = datetime.now(UTC) + timedelta(seconds=self.timeout)
         try:
-            with self._open_hook() as hook:
+            with open_hook(self.paperspace_conn_id, self.task_id) as hook:
                 condition, max_failures = self._condition(), parse_whole_number(self.max_failures, "max_failures")
                 project_id = self._find_project_id(hook, context)
                 match = self._first_poll(hook, project_id, condition)
@@ -129,7 +129,7 @@ class ProjectTagSensor(BaseSensorOperator):
         if match is not None and match.is_met:
             return _as_json(match)
         log.info(
-            "Project %r: %s not met yet; waiting in the triggerer until %s",
+            "Project %r: the condition (%s) is not met yet; waiting in the triggerer until %s",
             project_id,
             condition,
             deadline.strftime("%Y-%m-%d %H:%M UTC"),
@@ -154,7 +154,7 @@ class ProjectTagSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once."""
-        with self._open_hook() as hook:
+        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
             condition = self._condition()
             match = _poll(hook, self._find_project_id(hook, context), condition)
         return PokeReturnValue(is_done=match.is_met, xcom_value=_as_json(match) if match.is_met else None)
@@ -180,12 +180,6 @@ class ProjectTagSensor(BaseSensorOperator):
             permanent = event.get("permanent") is True
             raise self._skip_or(AirflowFailException(message) if permanent else AirflowException(message))
         raise AirflowException(f"Task {self.task_id!r}: unexpected event from ProjectTagTrigger: {event!r}")
-
-    @contextmanager
-    def _open_hook(self) -> Iterator[PaperspaceHook]:
-        with open_hook(self.paperspace_conn_id, self.task_id) as hook:
-            check_not_empty("paperspace_conn_id", self.paperspace_conn_id)
-            yield hook
 
     def _first_poll(self, hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match | None:
         """Poll once; return None if that failed with a transient error."""
@@ -218,8 +212,8 @@ def _skip(error: Exception) -> AirflowSkipException:
 
 def _poll(hook: PaperspaceHook, project_id: str, condition: TagCondition) -> Match:
     match = condition.match(hook.list_project_tags(project_id))
-    matching = ", ".join(repr(tag.name) for tag in match.tags) or "none"
-    log.info("Project %r: waiting for %s; matching tags: %s", project_id, condition, matching)
+    matching = quoted_list(tag.name for tag in match.tags) or "none"
+    log.info("Project %r: condition (%s); matching tags: %s", project_id, condition, matching)
     return match
 
 

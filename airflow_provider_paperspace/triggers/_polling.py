@@ -1,7 +1,7 @@
 """Readings: polls of a project, each shared by everyone in the event loop who waits on that project.
 
 A triggerer may hold a thousand waits. Those on the same project through the same connection share its readings, and
-all through the same connection share one client, and with it one rate limiter. Nothing here blocks the event loop.
+all waits through one connection share one client, and with it one rate limiter. Nothing here blocks the event loop.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class _SharedConnection:
 
     The connection is looked up when a wait joins, at least once a minute, and before an error counts as permanent: its
     host, its key or what the key may do can change while tasks wait. Those who ask for a look-up at the same time share
-    one. What was read over settings that changed meanwhile is dropped, and read again.
+    one. If the settings changed while tags were being read, the result is dropped and the tags are read again.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -206,7 +206,7 @@ class _SharedConnection:
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
         """Read a project's tags over the connection as it is now.
 
-        :raises Exception: the connection cannot be looked up, or the project not read.
+        :raises Exception: the connection cannot be looked up, or the project cannot be read.
         """
         async with self._slots:
             while True:
@@ -255,9 +255,9 @@ class _SharedConnection:
         return await asyncio.shield(self._next_look_up)
 
     async def _look_up(self) -> AsyncPaperspaceClient:
-        await asyncio.sleep(0)  # all waits that join together share this look-up
+        await asyncio.sleep(0)  # all waits that join at the same time share this look-up
         async with self._looking_up:
-            # Who asks from here on may know of a later change.
+            # Callers that ask from here on may know of a later change, so they start a new look-up.
             self._next_look_up = None
             looked_up_at_s = asyncio.get_running_loop().time()
             client = await PaperspaceHook(self._conn_id).get_async_conn(max_attempts=MAX_ATTEMPTS)
@@ -272,10 +272,10 @@ class _SharedConnection:
     def _end_look_up(self, look_up: asyncio.Task[AsyncPaperspaceClient]) -> None:
         self._look_ups.discard(look_up)
         if not look_up.cancelled():
-            look_up.exception()  # all who waited for it may have gone; asyncio complains about an error that nobody saw
+            look_up.exception()  # if all waiters are gone, asyncio would log "Task exception was never retrieved"
 
     def _outdate_client(self) -> None:
-        """Use this client no more. Polls over it may still be in flight, so it is closed later."""
+        """Stop using this client. Its polls may still be in flight, so it is closed later."""
         if self._client is not None:
             self._outdated.append(self._client)
             self._client = None

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 if not HAS_EVENT_TRIGGERS:
     raise AirflowOptionalProviderFeatureException(
-        "ProjectTagEventTrigger needs Airflow 3.0 or later, which can start DAGs by events. "
-        "On Airflow 2, wait with ProjectTagSensor(deferrable=True)."
+        "ProjectTagEventTrigger needs the event-driven scheduling of Airflow 3.0 and later. "
+        "On Airflow 2, use ProjectTagSensor(deferrable=True)."
     )
 
 FireOn = Literal["appearance", "disappearance", "both"]
@@ -212,14 +212,16 @@ class _Memory:
         project_id = self._trigger.project_id
         if isinstance(error, ValueError):
             log.warning(
-                "Project %r: what was seen will not survive a restart, because one trigger serves several assets. "
-                "Set a different watch_name on the trigger of each asset. (%s)",
+                "Project %r: the tags seen so far are forgotten at a restart, because one trigger serves several "
+                "assets. Set a different watch_name on the trigger of each asset. (%s)",
                 project_id,
                 error,
             )
             self._trigger.asset_state_store = None
         elif not self._warned:
-            log.warning("Project %r: Airflow's asset store does not answer: %s", project_id, error)
+            log.warning(
+                "Project %r: Airflow's asset state store failed; trying again after a later poll: %s", project_id, error
+            )
             self._warned = True
 
 

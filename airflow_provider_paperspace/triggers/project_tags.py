@@ -1,4 +1,4 @@
-"""The trigger that waits for tags, for a task that is deferred meanwhile."""
+"""The trigger that waits for tags on behalf of a deferred task."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class ProjectTagTrigger(BaseTrigger):
         return None
 
     def _timeout(self, reading: Reading | None, condition: TagCondition) -> dict[str, Any]:
-        message = f"Project {self.project_id!r}: {condition} not met by {self.deadline}."
+        message = f"Project {self.project_id!r}: its tags did not meet the condition ({condition}) by {self.deadline}."
         if reading is None:
             message += f" The last poll got no answer within {LAST_POLL_TIMEOUT_S:.0f} s."
         elif reading.error is not None:

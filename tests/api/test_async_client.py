@@ -145,7 +145,7 @@ class TestPauses:
             async with AsyncPaperspaceClient(settings, sleep=time.sleep, clock=time.clock) as client:
                 await client.list_project_tags("p1")
 
-        with pytest.raises(RateLimitError, match="5 attempts.*asked to wait 7 s") as caught:
+        with pytest.raises(RateLimitError, match="5 attempts.*asked the client to wait 7 s") as caught:
             run(main())
         assert caught.value.attempts == len(server.requests) == 5
         assert 4 * 7 <= time.now_s < 4 * 7 + 10

@@ -47,7 +47,7 @@ def test_the_last_attempt_gets_what_is_left_of_the_budget(monkeypatch: pytest.Mo
         client.list_project_tags("p")
     assert service.timeouts_s == [12, 7]
     assert service.clock.slept == [1, 0]
-    assert "could not list its tags: the time for all requests together is used up" in str(caught.value)
+    assert "could not list its tags: the time limit for all requests has run out" in str(caught.value)
 
 
 def test_a_pause_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +62,7 @@ def test_a_pause_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_client_without_a_budget_has_all_its_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     service = SilentService(TagStore(), answered=0)
     service.serve_blocking(monkeypatch)
-    with PaperspaceClient(settings()) as client, pytest.raises(TransportError, match="no answer within 30 s") as caught:
+    with PaperspaceClient(settings()) as client, pytest.raises(TransportError, match="timed out after 30 s") as caught:
         client.list_project_tags("p")
     assert service.timeouts_s == [30] * 5
     assert caught.value.attempts == 5

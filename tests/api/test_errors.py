@@ -69,7 +69,7 @@ def test_the_status_decides_what_is_permanent(status: int, is_permanent: bool) -
     [
         (InvalidArgumentError("The project id is empty."), True),
         (TagNotFoundError(("a",)), True),
-        (ConcurrentWriteError("another writer added 'b' meanwhile", ("b",)), False),
+        (ConcurrentWriteError("another writer added 'b' at the same time", ("b",)), False),
         (ProjectNameError("no project has this name"), True),
         (TransportError("reset"), False),
         (StoppedError("stopped"), False),
@@ -89,8 +89,9 @@ def test_a_message_has_a_subject_a_cause_and_advice() -> None:
     assert str(error) == (
         "Project 'p': could not add tag 'gpu': the service answered 403 CODE, 'why', details {\"a\": 1} "
         "(connection 'paperspace_default', 3 attempts). Already added: 'a'. "
-        "The key's user may not do this. Team members can be refused on projects that they did not create: "
-        "use the key of the project's owner or of a team admin."
+        "The key's user is not allowed to do this. Team members may have no access to projects that they did not "
+        "create: "
+        "use the API key of the project's owner or of a team admin."
     )
     assert repr(error) == f"PermissionDeniedError({str(error)!r})"
 
@@ -106,8 +107,8 @@ def test_a_bad_argument_has_a_message_of_its_own() -> None:
     ("seconds", "note"),
     [
         (None, ""),
-        (7.0, "The service asked to wait 7 s."),
-        (3600.0, "The service asked to wait 3600 s (capped at 120 s)."),
+        (7.0, "The service asked the client to wait 7 s."),
+        (3600.0, "The service asked the client to wait 3600 s (capped at 120 s)."),
     ],
 )
 def test_an_error_tells_how_long_to_wait(seconds: float | None, note: str) -> None:
@@ -163,7 +164,7 @@ def test_redact_replaces_the_secret_everywhere() -> None:
         InvalidArgumentError("The project id is empty."),
         TagNotFoundError(("a", "b"), subject="Project 'p'", action="remove tags"),
         ConcurrentWriteError(
-            "another writer added 'b' meanwhile", ("b",), subject="Project 'p'", action="set its tags"
+            "another writer added 'b' at the same time", ("b",), subject="Project 'p'", action="set its tags"
         ),
         ProjectNameError("2 projects have this name", ("p", "q"), subject="Project named 'n'", action="find it"),
         ApiError.of(429, BODY, retry_after_s=3.0),

@@ -196,7 +196,7 @@ class TestCost:
 class TestTheLastRead:
     def test_a_set_whose_writes_others_made_reads_again_too(self) -> None:
         """Nothing was written by this set, but what it had read is out of date."""
-        with pytest.raises(ConcurrentWriteError, match=f"another writer added {B!r} meanwhile") as caught:
+        with pytest.raises(ConcurrentWriteError, match=f"another writer added {B!r} at the same time") as caught:
             converse(set_stage(A), page(), refusal(409), page(A, B), page(A, B))
         assert caught.value.names == (B,)
         with pytest.raises(ConcurrentWriteError, match=f"added {B!r}"):
@@ -207,14 +207,14 @@ class TestTheLastRead:
         assert (names_of(change.added), change.after) == ([A], (A, "gpu"))
 
     def test_replacing_all_notices_every_tag(self) -> None:
-        with pytest.raises(ConcurrentWriteError, match="another writer added 'gpu' meanwhile"):
+        with pytest.raises(ConcurrentWriteError, match="another writer added 'gpu' at the same time"):
             converse(converge_project_tags("p", policies.setting(A)), page(), answer(tag(A)), page(A, "gpu"))
 
     def test_the_error_lists_what_was_written(self) -> None:
         with pytest.raises(ConcurrentWriteError) as caught:
             converse(set_stage(A), page(OLD), answer(tag(A)), answer(tag(OLD)), page(B))
         assert str(caught.value) == (
-            f"Project 'p': could not set its tags: another writer added {B!r} and removed {A!r} meanwhile. "
+            f"Project 'p': could not set its tags: another writer added {B!r} and removed {A!r} at the same time. "
             f"Already added: {A!r}. Already removed: {OLD!r}. "
             "Try again; if it happens often, let one task at a time set these tags (a pool with one slot)."
         )

@@ -95,7 +95,9 @@ def test_ca_certificates_that_do_not_exist_are_refused_at_once(
     make_client: MakeClient, variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "/nowhere/ca.pem")
-    with pytest.raises(InvalidArgumentError, match=f"{variable} names do not exist: '/nowhere/ca.pem'"):
+    with pytest.raises(
+        InvalidArgumentError, match=f"{variable} points to CA certificates that do not exist: '/nowhere/ca.pem'"
+    ):
         make_client(to(PAPERSPACE))
     make_client(to("http://127.0.0.1:1")).close()
 
@@ -325,7 +327,7 @@ class TestProxies:
     ) -> None:
         secret_watch.secrets.append("pr0xy-pa55")
         monkeypatch.setenv("HTTPS_PROXY", f"http://ada:pr0xy-pa55@{rest}")
-        with pytest.raises(InvalidArgumentError, match="a proxy with a missing or malformed host or port"):
+        with pytest.raises(InvalidArgumentError, match="a proxy without a valid host and port"):
             AsyncClient(to(PAPERSPACE))
 
     @pytest.mark.parametrize("proxy", ["socks5://ada:pr0xy-pa55@127.0.0.1:1", "http://ada:pr0xy-pa55@[::1"])
@@ -398,7 +400,7 @@ class TestLimits:
         body = b" " * (MAX_ANSWER_BYTES + 1_000_000)
         answer = http(gzip.compress(body), "200 OK", "Content-Encoding: gzip") if is_gzipped else http(body)
         with raw_server(answer) as here, make_client(to(here.url)) as client:
-            with pytest.raises(UnexpectedResponseError, match="cut off after 10,000,000 bytes"):
+            with pytest.raises(UnexpectedResponseError, match="larger than the limit of 10,000,000 bytes"):
                 client.list("p1")
         with raw_server(http(body, "500 Oops")) as here, make_client(to(here.url)) as client:
             with pytest.raises(ServerError):
@@ -409,7 +411,7 @@ class TestLimits:
         with raw_server(http(bomb, "200 OK", "Content-Encoding: gzip")) as here, make_client(to(here.url)) as client:
             tracemalloc.start()
             try:
-                with pytest.raises(UnexpectedResponseError, match="cut off after 10,000,000 bytes"):
+                with pytest.raises(UnexpectedResponseError, match="larger than the limit of 10,000,000 bytes"):
                     client.list("p1")
                 _, peak = tracemalloc.get_traced_memory()
             finally:
@@ -427,13 +429,13 @@ class TestLimits:
     )
     def test_an_attempt_takes_no_longer_than_its_timeout(self, make_client: MakeClient, answer: list[bytes]) -> None:
         with raw_server(*answer) as here, make_client(to(here.url, timeout_s=0.3)) as client:
-            with pytest.raises(TransportError, match=r"no answer within 0\.3 s"):
+            with pytest.raises(TransportError, match=r"timed out after 0\.3 s"):
                 client.list("p1")
 
     def test_a_dripping_head_does_not_outlast_the_timeout(self) -> None:
         head = [b"HTTP/1.1 200 OK\r\n", DRIP + b"X: y\r\n"]
         with raw_server(*head) as here, AsyncClient(to(here.url, timeout_s=0.3)) as client:
-            with pytest.raises(TransportError, match=r"no answer within 0\.3 s"):
+            with pytest.raises(TransportError, match=r"timed out after 0\.3 s"):
                 client.list("p1")
 
     @pytest.mark.parametrize(

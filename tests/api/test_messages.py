@@ -47,9 +47,9 @@ def test_a_success_is_parsed() -> None:
         (refusal(404), NotFoundError, "could not read it: the service answered 404"),
         (refusal(500, attempts=5), ServerError, "5 attempts"),
         (refusal(418), ApiError, "418"),
-        (answer({"id": 7}), UnexpectedResponseError, "API's description: 'name' of a project is missing"),
+        (answer({"id": 7}), UnexpectedResponseError, "API specification: 'name' of a project is missing"),
         (Response(200, {}, b"{"), UnexpectedResponseError, "it is not JSON"),
-        (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "cut off after 9 bytes"),
+        (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "larger than the limit of 9 bytes"),
         (
             Response(302, {"location": "https://evil.example/x?y"}, b""),
             UnexpectedResponseError,
@@ -66,7 +66,7 @@ def test_a_success_is_parsed() -> None:
             "302, a redirect. Check the base URL",
         ),
         (Response(304, {}, b""), UnexpectedResponseError, "304, a redirect. Check the base URL"),
-        (refusal(429, retry_after_s=3600.0), RateLimitError, r"asked to wait 3600 s \(capped at 120 s\)"),
+        (refusal(429, retry_after_s=3600.0), RateLimitError, r"asked the client to wait 3600 s \(capped at 120 s\)"),
     ],
 )
 def test_any_other_answer_raises_its_error(response: Response, kind: type[PaperspaceError], text: str) -> None:
@@ -94,13 +94,13 @@ def test_a_body_that_is_not_json_is_malformed(body: bytes) -> None:
     [
         ({}, "'n' of a thing is missing"),
         ({"n": None}, "'n' of a thing is null"),
-        ({"n": "7"}, "'n' of a thing is text"),
-        ({"n": True}, "'n' of a thing is true or false"),
+        ({"n": "7"}, "'n' of a thing is a string"),
+        ({"n": True}, "'n' of a thing is a boolean"),
         ({"n": 7.5}, "'n' of a thing is a number"),
         ({"n": [7]}, "'n' of a thing is a list"),
         ({"n": {}}, "'n' of a thing is an object"),
         ([], "a thing is a list, not an object"),
-        ("n", "a thing is text, not an object"),
+        ("n", "a thing is a string, not an object"),
         (None, "a thing is null, not an object"),
         (7, "a thing is a number, not an object"),
     ],

@@ -78,14 +78,14 @@ def test_an_item_ends_a_row_of_empty_pages() -> None:
 
 def test_ten_empty_pages_in_a_row_are_an_error() -> None:
     empty = [page(next_page=str(i)) for i in range(MAX_EMPTY_PAGES)]
-    with pytest.raises(UnexpectedResponseError, match="10 empty pages in a row, the next at cursor '9'"):
+    with pytest.raises(UnexpectedResponseError, match="10 empty pages in a row; the next cursor is '9'"):
         converse(read_all(), *empty)
 
 
 def test_too_many_pages_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pages, "MAX_PAGES", 20)
     endless = [page(f"tag-{i}", next_page=str(i)) for i in range(20)]
-    with pytest.raises(UnexpectedResponseError, match="20 pages and has more, the next at cursor '19'"):
+    with pytest.raises(UnexpectedResponseError, match="20 pages and has more; the next cursor is '19'"):
         converse(read_all(), *endless)
 
 
@@ -127,7 +127,7 @@ def test_the_last_page_has_no_cursor(last: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"hasMore": "yes"}, "'hasMore' of a page is text"),
+        ({"hasMore": "yes"}, "'hasMore' of a page is a string"),
         ({"hasMore": None}, "'hasMore' of a page is null"),
         ({"items": {}}, "'items' of a page is an object"),
         ({"items": [{}]}, "'name' of a tag is missing"),

@@ -130,14 +130,14 @@ class TestParsing:
         ("value", "complaint"),
         [
             ({"name": "a", "dtCreated": "d"}, "'id' of a tag is missing"),
-            ({**tag("a"), "id": "7"}, "'id' of a tag is text"),
-            ({**tag("a"), "id": True}, "'id' of a tag is true or false"),
+            ({**tag("a"), "id": "7"}, "'id' of a tag is a string"),
+            ({**tag("a"), "id": True}, "'id' of a tag is a boolean"),
             ({**tag("a"), "id": 7.5}, "'id' of a tag is a number"),
             ({**tag("a"), "name": None}, "'name' of a tag is null"),
             ({**tag("a"), "name": ["a"]}, "'name' of a tag is a list"),
             ({**tag("a"), "dtCreated": 0}, "'dtCreated' of a tag is a number"),
             ([], "a tag is a list, not an object"),
-            ("gpu", "a tag is text, not an object"),
+            ("gpu", "a tag is a string, not an object"),
             (None, "a tag is null, not an object"),
         ],
     )
@@ -174,7 +174,7 @@ class TestListing:
             (refusal(500, attempts=5), ServerError, "5 attempts"),
             (answer({"items": []}), UnexpectedResponseError, "'hasMore' of a page is missing"),
             (Response(200, {}, b"{"), UnexpectedResponseError, "it is not JSON"),
-            (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "cut off after 9 bytes"),
+            (Response(200, {}, b"x" * 9, complete=False), UnexpectedResponseError, "larger than the limit of 9 bytes"),
             (Response(302, {"location": "https://evil.example/x?y"}, b""), UnexpectedResponseError, "'evil.example'"),
             (
                 Response(302, {"location": "http://[x/"}, b""),
@@ -182,7 +182,7 @@ class TestListing:
                 "302, a redirect. Check the base URL",
             ),
             (Response(304, {}, b""), UnexpectedResponseError, "304, a redirect. Check the base URL"),
-            (refusal(429, retry_after_s=3600.0), RateLimitError, "asked to wait 3600 s .capped at 120 s"),
+            (refusal(429, retry_after_s=3600.0), RateLimitError, "asked the client to wait 3600 s .capped at 120 s"),
         ],
     )
     def test_an_answer_without_a_list_raises_its_error(

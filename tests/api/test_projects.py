@@ -149,7 +149,7 @@ class TestGetSession:
         ],
     )
     def test_a_malformed_session_names_its_wrong_field(self, value: object, complaint: str) -> None:
-        with pytest.raises(UnexpectedResponseError, match=f"Session: could not read it: .*{complaint}"):
+        with pytest.raises(UnexpectedResponseError, match=f"API key: could not check it: .*{complaint}"):
             converse(get_session(), Response(200, {}, json.dumps(value).encode()))
 
 
@@ -167,7 +167,7 @@ def test_a_404_without_a_project_advises_to_check_the_host(flow: Flow[Any]) -> N
     with pytest.raises(NotFoundError, match="404") as caught:
         converse(flow, refusal(404))
     assert str(caught.value).endswith(
-        "There is no Paperspace API at this address: check the base URL (Host in the Airflow connection)."
+        "There is no Paperspace API at this address. Check the base URL (Host of the Airflow connection)."
     )
     assert "project id" not in str(caught.value)
     assert caught.value.is_permanent
@@ -181,7 +181,7 @@ def test_a_404_on_a_project_advises_to_check_its_id() -> None:
 
 @pytest.mark.parametrize("flow", [get_session(), page_projects().next_page()], ids=["session", "projects"])
 def test_another_status_keeps_its_advice(flow: Flow[Any]) -> None:
-    with pytest.raises(PermissionDeniedError, match="The key's user may not do this"):
+    with pytest.raises(PermissionDeniedError, match="The key's user is not allowed to do this"):
         converse(flow, refusal(403))
 
 

@@ -91,7 +91,7 @@ class TestRetries:
         with caplog.at_level(logging.INFO):
             assert sending.run(POST).status == 200
         assert sending.slept == [120.0, 4.0]
-        assert "status 429 (asked to wait 3600 s (capped at 120 s)); attempt 2 in 120.0 s" in caplog.text
+        assert "status 429 (Retry-After: 3600 s (capped at 120 s)); attempt 2 in 120.0 s" in caplog.text
 
     def test_a_shared_pause_takes_over_after_a_429(self, caplog: pytest.LogCaptureFixture) -> None:
         pauses: list[float] = []
@@ -165,7 +165,7 @@ class TestPauseBefore:
         with caplog.at_level(logging.INFO):
             assert pause_before(again) == 5.0
         assert caplog.messages == [
-            "Project 'p': could not add tag 'gpu': the service answered 503 (asked to wait 5 s); attempt 2 in 5.0 s"
+            "Project 'p': could not add tag 'gpu': the service answered 503 (Retry-After: 5 s); attempt 2 in 5.0 s"
         ]
 
     def test_a_second_write_backs_off_without_a_retry_after(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ class TestExchange:
             Exchange(SETTINGS, GET).failure(TimeoutError())
         assert caplog.messages == [
             "GET /projects/p/tags: 200 after 0.000 s",
-            "GET /projects/p/tags: no answer within 5 s after 0.000 s",
+            "GET /projects/p/tags: timed out after 5 s after 0.000 s",
         ]
 
 
@@ -267,8 +267,8 @@ REFUSED = ConnectionRefusedError(111, "Connection refused")
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (TimeoutError(), "no answer within 5 s"),
-        (raised_from(ValueError("x"), TimeoutError()), "no answer within 5 s"),
+        (TimeoutError(), "timed out after 5 s"),
+        (raised_from(ValueError("x"), TimeoutError()), "timed out after 5 s"),
         (NewConnectionError("refused"), "the connection failed or was closed (NewConnectionError)"),
         (ssl.SSLError(1, "bad record"), "the TLS connection failed: bad record"),
         (raised_from(ValueError("x"), CertificateError("x")), "the TLS connection failed"),

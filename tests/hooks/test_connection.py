@@ -85,10 +85,14 @@ def test_an_unknown_field_is_remembered() -> None:
 @pytest.mark.parametrize(
     ("fields", "extra", "complaint"),
     [
-        ({"password": None}, {}, r"has no API key\. Set it as the connection's password .* or set AIRFLOW_CONN_C\."),
+        (
+            {"password": None},
+            {},
+            r"has no API key\. Create one in the Paperspace console .* as the connection.s API key \(its password\)\.$",
+        ),
         ({"password": " "}, {}, "has no API key"),
-        ({"password": None, "login": "psk-1"}, {}, "The Login field is not empty: move the key from there"),
-        ({"password": "psk 1"}, {}, "The API key contains a blank"),
+        ({"password": None, "login": "psk-1"}, {}, "Its login is set: if that is the key, move it to the password"),
+        ({"password": "psk 1"}, {}, "The API key contains a space"),
         ({"host": "http://example.org"}, {}, "would send the API key in clear text"),
         ({"host": "https://[::1", "port": 1}, {}, "malformed"),
         ({}, {"timeout": "soon"}, "Extra 'timeout' must be a number of seconds, such as 30"),
@@ -98,8 +102,8 @@ def test_an_unknown_field_is_remembered() -> None:
         ({}, {"max_attempts": 2.5}, "Extra 'max_attempts' must be a whole number"),
         ({}, {"max_attempts": [3]}, "must be a whole number"),
         ({}, {"max_attempts": 0}, "max_attempts is 0; it must be a whole number of at least 1"),
-        ({}, {"console_url": 7}, "Extra 'console_url' must be text"),
-        ({}, {"team": 7}, "Extra 'team' must be text"),
+        ({}, {"console_url": 7}, "Extra 'console_url' must be a string"),
+        ({}, {"team": 7}, "Extra 'team' must be a string"),
         (
             {},
             {"team": "my team"},

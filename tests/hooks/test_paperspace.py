@@ -93,6 +93,19 @@ def test_a_forgotten_hook_closes_its_client(connection: str, monkeypatch: pytest
     assert closed == [True]
 
 
+def test_a_hook_closes_each_client_once(connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[PaperspaceClient] = []
+    monkeypatch.setattr(PaperspaceClient, "close", lambda self: closed.append(self))
+    hook = PaperspaceHook()
+    clients = []
+    for _ in range(2):
+        clients.append(hook.get_conn())
+        hook.close()
+    del hook
+    gc.collect()
+    assert closed == clients
+
+
 def test_an_asynchronous_client_does_not_block_the_loop(connection: str, server: LocalPaperspaceServer) -> None:
     async def names() -> list[str]:
         client = await PaperspaceHook().get_async_conn()
@@ -134,7 +147,7 @@ def test_the_test_button_says_which_team_to_set(
     monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json(team=team))
     assert PaperspaceHook("c").test_connection() == (
         True,
-        "Connected to team 'acme' as ada@example.org. For a button from each task to its project, set Team to 'acme'",
+        "Connected to team 'acme' as ada@example.org. To add a link from each task to its project, set Team to 'acme'",
     )
 
 
@@ -154,7 +167,9 @@ def test_the_test_button_reports_a_wrong_host(server: LocalPaperspaceServer, mon
     monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json().replace(server.url, f"{server.url}/elsewhere"))
     works, said = PaperspaceHook("c").test_connection()
     assert not works
-    assert said == f"no Paperspace API at {server.url}/elsewhere (404); check the connection's Host"
+    assert (
+        said == f"There is no Paperspace API at {server.url}/elsewhere (404). Check the connection's Base URL (Host)."
+    )
 
 
 def test_the_test_button_reports_a_refused_key(
@@ -164,7 +179,7 @@ def test_the_test_button_reports_a_refused_key(
     works, said = PaperspaceHook().test_connection()
     assert not works
     assert "does not accept the API key of connection 'paperspace_default'" in said
-    assert "Create a new one in the Paperspace console (Team settings > API keys) and set it as" in said
+    assert "Create a new one in the Paperspace console (Team settings > API keys) and enter it as" in said
 
 
 @pytest.mark.parametrize("fault", ["500", "502", "reset", "truncated", "429", "wrong-types"])
@@ -174,7 +189,7 @@ def test_the_test_button_reports_an_error_within_two_attempts(
     monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.fault(fault, times=0)
     works, said = PaperspaceHook().test_connection()
-    assert (works, "Session: could not read it" in said) == (False, True)
+    assert (works, "API key: could not check it" in said) == (False, True)
     assert len(server.requests) <= 2, "it gives up soon"
 
 

@@ -109,7 +109,7 @@ def test_a_failed_notifier_logs_and_raises_nothing(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BAD_CONN", "paperspace://")
     notify(**arguments)
-    assert "was not tagged (add " in caplog.text
+    assert "could not make all tag changes (add " in caplog.text
     assert message in caplog.text
     assert tags(server) == ["gpu"]
     if "{{" not in str(arguments):
@@ -162,7 +162,7 @@ class TestTheBudget:
     def assert_gave_up(self, service: SilentService, answered: int, caplog: pytest.LogCaptureFixture) -> None:
         is_done = answered == 4
         assert (service.store.names == ["a", "b"]) == is_done
-        assert ("was not tagged" in caplog.text) == (not is_done)
+        assert ("could not make all tag changes" in caplog.text) == (not is_done)
         assert service.most_attempts <= MAX_ATTEMPTS
         assert len(service.sent) - answered <= 3
 
@@ -174,10 +174,10 @@ class TestTheBudget:
 
         monkeypatch.setattr(PaperspaceHook, "get_async_conn", hang)
         virtual_time.run(ProjectTagNotifier(**self.NOTIFIER).async_notify(context()))
-        assert "Project 'p1' was not tagged (add ['a', 'b'], remove 'gpu'): the time for all requests together" in (
+        assert "Project 'p1': could not make all tag changes (add ['a', 'b'], remove 'gpu'): the time limit of" in (
             caplog.text
         )
-        assert "20 s, is used up" in caplog.text
+        assert "the time limit of 20 s" in caplog.text
 
     def test_a_slow_service_is_left_after_twenty_seconds(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -193,7 +193,7 @@ class TestTheBudget:
         monkeypatch.setattr(PaperspaceHook, "get_async_conn", _open_without_threads)
         virtual_time.run(ProjectTagNotifier(**self.NOTIFIER).async_notify(context()))
         assert store.writes == [("POST", "a")]
-        assert "20 s, is used up" in caplog.text
+        assert "the time limit of 20 s" in caplog.text
 
     def test_a_connection_may_be_less_patient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         extra = {"timeout": 3, "max_attempts": 1}

@@ -78,6 +78,12 @@ def test_a_tag_with_an_unreadable_date_stays_with_a_warning(caplog: pytest.LogCa
     assert "demo@2026-13-01" in warning.getMessage()
 
 
+def test_a_stale_tag_with_an_unreadable_date_is_only_planned() -> None:
+    report = clean_up(names="demo*", dry_run=True)
+    assert "demo@2026-13-01" in [removal["tag"] for removal in report["planned"]]
+    assert report["unreadable"] == []
+
+
 def test_a_dry_run_returns_the_plan_of_the_real_run(world: LocalPaperspaceServer) -> None:
     planned = clean_up(names="stale:*", dry_run="True")
     assert not writes(world)
@@ -151,7 +157,7 @@ def test_a_planned_tag_is_checked_again_before_its_removal(
         ("stale:a", "already gone"),
         ("stale:keep", "kept, or no longer stale by the rules of the plan"),
     ]
-    assert "Planned, but left in place" in caplog.text
+    assert "Planned, but not removed by this task" in caplog.text
     assert world.paperspace.tag_names("p3") == ["gpu"]
 
 
@@ -255,11 +261,14 @@ BAD = [
     ({"keep": 7}, "keep is an int"),
     ({"project_ids": "p1"}, "project_ids is the string 'p1'; it must be a list"),
     ({"plan": {}}, "plan is empty"),
-    ({"plan": {"rules": {}}}, "plan is a dict; it must be a whole report from CleanUpProjectTagsOperator"),
+    ({"plan": {"rules": {}}}, "plan is a dict; it must be the complete report of a CleanUpProjectTagsOperator"),
     ({"plan": {"planned": []}}, "plan has no rules; it is not a report"),
     ({"plan": {"planned": [{"project_id": "p", "tag": " "}]}}, "plan: The tag name ' ' is blank"),
     ({"plan": {"planned": [{"tag": "x"}]}}, "plan: A project id must be a string"),
-    ({"plan": {"planned": [], "rules": {"expired": True, "now": "2026-11-24T00:00:00Z", "names": [" "]}}}, "plan: its"),
+    (
+        {"plan": {"planned": [], "rules": {"expired": True, "now": "2026-11-24T00:00:00Z", "names": [" "]}}},
+        "plan: rules",
+    ),
     ({"plan": {"planned": []}, "names": "x"}, "with plan, leave out names, older_than and expired"),
     ({"plan": "{{ x }}", "older_than": timedelta(days=1)}, "with plan, leave out names, older_than and expired"),
 ]
@@ -346,7 +355,7 @@ def test_a_project_deleted_since_the_plan_is_spared(world: LocalPaperspaceServer
     report = clean_up(plan=plan)
     assert pairs(report["removed"]) == [("p1", "demo@2026-11-23"), ("p1", "stale:a")]
     assert {(s["project_id"], s["tag"], s["why"]) for s in report["spared"]} == {
-        ("p2", "stale:b", "its project was deleted"),
-        ("p2", "stale:keep", "its project was deleted"),
+        ("p2", "stale:b", "its project no longer exists"),
+        ("p2", "stale:keep", "its project no longer exists"),
     }
     assert report["failed"] == {}

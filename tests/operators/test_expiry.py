@@ -58,7 +58,7 @@ def test_the_last_day_becomes_part_of_the_name(
         ({"expires_in": timedelta(days=-1)}, "expires_in is -1 day, 0:00:00; it must be longer than 0"),
         ({"expires_in": timedelta.max}, "ends after the year 9999"),
         ({"expires_on": "2026-12-01", "tags": "gpu@2026-11-30"}, "already has a date"),
-        ({"expires_on": "2026-11-23"}, "expires_on ends on 2026-11-23, which is over"),
+        ({"expires_on": "2026-11-23"}, "expires_on ends on 2026-11-23, which is in the past"),
     ],
 )
 def test_a_bad_expiry_is_refused_before_any_request(
@@ -163,7 +163,7 @@ def test_a_run_whose_expiry_is_over_writes_nothing(server: LocalPaperspaceServer
         tags="demo",
         expires_in=timedelta(days=7),
     )
-    with pytest.raises(AirflowFailException, match="Task 'task': expires_in ends on 2026-11-08, which is over"):
+    with pytest.raises(AirflowFailException, match="Task 'task': expires_in ends on 2026-11-08, which is in the past"):
         task.run()
     assert not server.requests
 

@@ -172,7 +172,7 @@ def test_a_stopped_task_starts_no_further_project(
         task.run()
     assert 3 <= len(task.pushed["return_value"]) <= 5
     assert {request.target.split("/")[2] for request in world.requests} <= set(IDS[:5])
-    assert "The task is stopped" in caplog.text
+    assert "Stopping the task" in caplog.text
 
 
 def test_a_task_stopped_before_its_start_does_nothing(world: LocalPaperspaceServer) -> None:

@@ -15,6 +15,7 @@ from airflow_provider_paperspace.api.models import Tag
 from airflow_provider_paperspace.api.project_tags import converge_project_tags
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators._records import ChangeLog
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 from airflow_provider_paperspace.operators.project_tags import (
     AddProjectTagOperator,
     SetProjectTagsOperator,
@@ -141,6 +142,27 @@ def test_a_task_without_retries_does_not_touch_the_store() -> None:
     store = CountingStore({})
     log_change(Instance(max_tries=0), store, SERVER_ERROR, add="x")
     assert store.calls == []
+
+
+class FrozenDict(dict[str, Any]):
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise AssertionError(f"{key} was stored")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (SetProjectTagsOperator, {"project_id": "p1", "tags": "stage:b", "within": "stage:"}),
+        (SetProjectTagsOperator, {"project_ids": ["p1", "p2"], "tags": "stage:b", "within": "stage:"}),
+        (CleanUpProjectTagsOperator, {"all_projects": True, "names": "gpu"}),
+    ],
+)
+def test_a_dry_run_does_not_touch_the_store(
+    kind: type[Any], arguments: dict[str, Any], world: LocalPaperspaceServer
+) -> None:
+    Task(kind, **arguments, dry_run=True).with_store(FrozenDict()).run()
+    with pytest.raises(AssertionError, match="was stored"):
+        Task(kind, **arguments).with_store(FrozenDict()).run()
 
 
 @pytest.mark.parametrize(

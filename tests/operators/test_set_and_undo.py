@@ -88,7 +88,10 @@ def test_a_dry_run_reports_the_change_and_writes_nothing(
         ({"tags": None}, "tags is None.* Did the upstream task return nothing"),
         ({"tags": []}, "tags is empty, which would remove all tags that start with 'stage:'"),
         ({"tags": [], "allow_empty": "no"}, "allow_empty is 'no'; it must be True or False"),
-        ({"tags": [], "within": NOT_SET, "replace_all": True}, "tags is empty, which would remove all tags. If so"),
+        (
+            {"tags": [], "within": NOT_SET, "replace_all": True},
+            "tags is empty, which would remove all tags. If you want that",
+        ),
         ({"within": NOT_SET, "replace_all": None}, "replace_all is None; it must be True or False"),
         ({"within": NOT_SET, "replace_all": "False?"}, "replace_all is 'False.'; it must be True or False"),
     ],

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.usefixtures("connection", "polls_at_once", "retries_at_
 def test_airflow_2_lacks_event_triggers_and_nothing_else() -> None:
     from airflow.exceptions import AirflowOptionalProviderFeatureException
 
-    with pytest.raises(AirflowOptionalProviderFeatureException, match="needs Airflow 3.0 or later.*ProjectTagSensor"):
+    with pytest.raises(AirflowOptionalProviderFeatureException, match="Airflow 3.0 and later.*ProjectTagSensor"):
         from airflow_provider_paperspace.triggers.project_tag_events import ProjectTagEventTrigger  # noqa: F401
-    with pytest.raises(AirflowOptionalProviderFeatureException, match="needs Airflow 3.0"):
+    with pytest.raises(AirflowOptionalProviderFeatureException, match="Airflow 3.0 and later"):
         importlib.import_module("airflow_provider_paperspace.triggers.project_tag_events")
     assert project_tags.ProjectTagTrigger
 
@@ -164,7 +164,10 @@ async def first_stored_event(watch: Any) -> Any:
 
 
 @NEEDS_3
-def test_a_watch_with_a_store_survives_a_restart(server: LocalPaperspaceServer) -> None:
+def test_a_watch_with_a_store_survives_a_restart(
+    server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_paperspace.triggers.project_tag_events.HANDOVER_S", 0.0)
     kept: dict[str, str] = {}
     change(server, "approved:1")
     after_polls(server, 2, lambda: change(server, "approved:1", "approved:2"))
@@ -205,7 +208,7 @@ def test_a_trigger_of_several_assets_warns_and_watches_on(
     after_polls(server, 2, lambda: change(server, "approved"))
     (event,) = events(storing(trigger(), {}, ValueError("Task has 2 concrete inlets")))
     assert event["tag"]["name"] == "approved"
-    (warning,) = [record.getMessage() for record in caplog.records if "survive a restart" in record.getMessage()]
+    (warning,) = [record.getMessage() for record in caplog.records if "forgotten at a restart" in record.getMessage()]
     assert "Set a different watch_name on the trigger of each asset" in warning
 
 
@@ -226,13 +229,16 @@ def test_a_store_outage_neither_loses_nor_repeats_events(
     after_polls(server, 11, lambda: change(server, "approved:1", "approved:2"))
     fired = [event["tag"]["name"] for event in events(watch, 2)]
     assert fired == ["approved:1", "approved:2"]
-    assert len([r for r in caplog.records if "asset store does not answer" in r.getMessage()]) == 2
+    assert len([r for r in caplog.records if "asset state store failed" in r.getMessage()]) == 2
     (state,) = kept.values()
     assert json.loads(state)["seen"] == ["approved:1", "approved:2"], "stored once the store answered again"
 
 
 @NEEDS_3
-def test_each_watch_of_an_asset_has_its_own_memory(server: LocalPaperspaceServer) -> None:
+def test_each_watch_of_an_asset_has_its_own_memory(
+    server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_paperspace.triggers.project_tag_events.HANDOVER_S", 0.0)
     kept: dict[str, str] = {}
     change(server, "approved:1")
     after_polls(server, 2, lambda: change(server, "approved:1", "approved:2"))

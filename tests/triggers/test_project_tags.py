@@ -82,7 +82,10 @@ def test_a_wait_polls_once_more_at_its_deadline(
     monkeypatch.setattr("random.uniform", lambda low, high: 1.0)
     payload = first_event_in_virtual_time(trigger(poke_interval=poke_interval, deadline=deadline(240)))
     assert payload["status"] == "timeout"
-    assert payload["message"] == f"Project 'p1': all of 'approved' not met by {deadline(240)}."
+    assert (
+        payload["message"]
+        == f"Project 'p1': its tags did not meet the condition (all of 'approved') by {deadline(240)}."
+    )
     assert len(service.polled_at_s) == polls
     assert service.polled_at_s[-1] == 240
 
