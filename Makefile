@@ -5,7 +5,7 @@ TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
 # The checks of `make test`, two at a time, the longest first.
-CHECKS := check-airflow-3 check-airflow-2 check-rest check-lowest
+CHECKS := check-airflow-3 check-system check-airflow-2 check-rest check-lowest
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target
@@ -35,6 +35,10 @@ check-airflow-3:
 
 check-airflow-2:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')"
+
+check-system:
+	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')" -- tests/system
+	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')" -- tests/system
 
 check-lowest:
 	@$(TOOLS)/bin/nox -R -s lowest

@@ -13,6 +13,8 @@ import nox
 AIRFLOW_3, AIRFLOW_2 = AIRFLOWS = ("3.3.2", "2.11.2")
 OTHER_PYTHONS = ("3.12", "3.13")
 PACKAGE = "airflow_provider_paperspace"
+# The tests that start a whole Airflow mostly wait, so `make test` runs them beside the others.
+WITHOUT_SYSTEM = ("tests", "--ignore=tests/system")
 
 if shutil.which("pyenv"):  # its python3.12 runs only if that version is switched on
     versions = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout  # noqa: S607
@@ -46,14 +48,14 @@ def types(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("airflow", AIRFLOWS)
 def tests(session: nox.Session, airflow: str) -> None:
-    """Run all tests on an Airflow line; on Airflow 3, require a coverage, which costs half as much time again."""
+    """Run the tests on an Airflow line; on Airflow 3, require a coverage, which costs half as much time again."""
     session.install(f"apache-airflow=={airflow}", "-e", ".[test]")
     if airflow != AIRFLOW_3 or session.posargs:
-        session.run("pytest", "-q", *session.posargs)
+        session.run("pytest", "-q", *(session.posargs or WITHOUT_SYSTEM))
         return
     data = Path(session.create_tmp()) / "coverage"
     session.run("coverage", "erase", f"--data-file={data}")
-    session.run("coverage", "run", f"--data-file={data}", "-m", "pytest", "-q")
+    session.run("coverage", "run", f"--data-file={data}", "-m", "pytest", "-q", *WITHOUT_SYSTEM)
     session.run("coverage", "combine", "-q", f"--data-file={data}")
     core = f"--include={PACKAGE}/api/*,{PACKAGE}/rules/*"
     session.run("coverage", "report", f"--data-file={data}", core, "--fail-under=100")
@@ -64,7 +66,7 @@ def tests(session: nox.Session, airflow: str) -> None:
 def pythons(session: nox.Session) -> None:
     """Run the tests on the other Pythons, with Airflow 3.3; without those that start a whole Airflow."""
     session.install(f"apache-airflow=={AIRFLOW_3}", "-e", ".[test]")
-    session.run("pytest", "-q", *(session.posargs or ["tests", "--ignore=tests/system"]))
+    session.run("pytest", "-q", *(session.posargs or WITHOUT_SYSTEM))
 
 
 @nox.session

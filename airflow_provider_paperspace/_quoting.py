@@ -1,4 +1,4 @@
-"""Text from outside, as messages and log lines show it: escaped, so that it stays on one line, and cut."""
+"""Text from outside, as messages and log lines show it: escaped, so that it stays on one line, and truncated."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from airflow.providers.common.compat.sdk import (
 
 try:
     from airflow.providers.common.compat.sdk import BaseNotifier
-except ImportError:  # Airflow 3.0.0 looks for it in a module that does not exist
+except ImportError:  # Airflow 3.0.0 and 3.0.1 look for it in a module that does not exist
     from airflow.sdk.bases.notifier import BaseNotifier
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A Paperspace client for any Python program. It does not need Airflow.
+"""A Paperspace client for any Python program. It does not import Airflow.
 
 >>> from airflow_provider_paperspace.api import ClientSettings, PaperspaceClient
 >>> client = PaperspaceClient(ClientSettings(api_key="..."))

@@ -1,6 +1,6 @@
 """The button that leads from a task to its project in the Paperspace console.
 
-The address is built from the connection's field *Team*, without a request. Airflow 3 calls
+The address is built from the connection's *Team* field, without a request. Airflow 3 calls
 :meth:`PaperspaceProjectLink.get_link` in the worker when a task ends, and stores the result; Airflow 2 calls it in its
 webserver, where the address is read from an XCom.
 """
@@ -25,7 +25,7 @@ _ATTRIBUTE = "paperspace_console_url"
 class PaperspaceProjectLink(BaseOperatorLink):
     """A button to the project's page in the console, or to the team's projects if a task has many.
 
-    It appears only if *Team* is set on the connection.
+    It needs *Team* on the connection; without it, Airflow 3 hides the button and Airflow 2 disables it.
     """
 
     name = "Paperspace project"

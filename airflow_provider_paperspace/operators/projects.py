@@ -123,5 +123,5 @@ def _check_found(patterns: Sequence[Pattern], existing: Sequence[str]) -> None:
         f"{name!r} (similar: {', '.join(map(repr, found))})" if found else repr(name) for name, found in similar.items()
     ]
     raise InvalidArgumentError(
-        f"no project is named {', '.join(hints)}. Check the spelling (case and spaces count), or set missing_ok=True."
+        f"no project is named {' or '.join(hints)}. Check the spelling (case and spaces count), or set missing_ok=True."
     )

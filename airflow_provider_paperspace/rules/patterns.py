@@ -1,7 +1,7 @@
 """Names and patterns: ``stale:*`` matches every name with that prefix, ``?`` one character, ``[ab]`` one of these.
 
-Only text that the author of a DAG wrote can be a pattern. What another task returned is a name and is taken literally:
-a tag named ``*``, which anybody can create in the console, must not match every other tag.
+A string is a pattern. A tag or project that another task returned is an object, and its name is taken literally: a tag
+named ``*``, which anybody can create in the console, must not match every other tag.
 """
 
 from __future__ import annotations

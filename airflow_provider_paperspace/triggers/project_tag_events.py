@@ -49,7 +49,8 @@ class ProjectTagEventTrigger(BaseEventTrigger):
     :param tags: names, or patterns such as ``approved:*``; each matching tag fires on its own.
     :param fire_on: ``appearance``, ``disappearance`` or ``both``.
     :param paperspace_conn_id: the connection id. Nothing else of the connection is stored.
-    :param poke_interval: seconds between two polls, plus or minus a tenth. Watchers of one project share their polls.
+    :param poke_interval: seconds between two polls, plus or minus 10%. Watchers of one project over one
+        connection share their polls, at the shortest of their intervals.
     :param watch_name: distinguishes this watch from another one with the same arguments, because Airflow merges equal
         triggers. Set it if two assets watch the same tags; otherwise neither remembers them across a restart.
     :raises InvalidArgumentError: an argument cannot be used.
@@ -79,7 +80,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
         self.watch_name = watch_name
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return what it takes to continue elsewhere: ids and numbers, no secret."""
+        """Return what it takes to continue elsewhere: the arguments, none of them secret."""
         return (
             "airflow_provider_paperspace.triggers.project_tag_events.ProjectTagEventTrigger",
             {
@@ -174,7 +175,10 @@ class _Memory:
         self._warned = False
 
     async def restore(self, watch: TagWatch) -> bool:
-        """Continue from what was stored, once; False while the store does not answer, or events would be missed."""
+        """Continue from what was stored, once.
+
+        Return False while the store does not answer, so that no event is missed.
+        """
         store = store_of(self._trigger)
         if not self._restored and store is not None:
             try:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from fnmatch import translate
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -92,7 +91,23 @@ def test_a_bracket_that_is_never_closed_is_found(text: str, is_open: bool) -> No
     assert has_open_bracket(text) is is_open
 
 
-@given(TEXTS)
-def test_an_open_bracket_is_one_for_fnmatch_too(text: str) -> None:
-    """An open bracket is the one thing that fnmatch takes literally: it escapes it."""
-    assert has_open_bracket(text) == (r"\[" in translate(re.sub(r"[\\*?]", "x", text)))
+PLAIN = st.text("ab![^&~|\\", max_size=3)
+LITERALS = st.text("ab!]^", max_size=3).map(lambda text: (text, text))
+SETS = st.builds(
+    lambda negation, first, rest: (f"[{negation}{first}{rest}]", "c" if negation else first),
+    st.sampled_from(["", "!"]),
+    st.sampled_from(list("ab][^&~|\\")),
+    PLAIN,
+)
+"""Pairs of a part of a pattern, and a text that fnmatch matches with it."""
+
+
+@given(
+    st.lists(LITERALS | SETS),
+    st.none() | st.builds(lambda start, rest: f"[{start}{rest}", st.sampled_from(["", "]", "!]"]), PLAIN),
+)
+def test_an_open_bracket_is_one_for_fnmatch_too(parts: list[tuple[str, str]], tail: str | None) -> None:
+    """fnmatch takes a bracket literally if it is never closed, and what follows it, too."""
+    pattern = "".join(part for part, _ in parts) + (tail or "")
+    assert has_open_bracket(pattern) is (tail is not None)
+    assert fnmatchcase("".join(text for _, text in parts) + (tail or ""), pattern)
