@@ -8,6 +8,8 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from airflow_provider_paperspace import __version__, api, protocol
 from airflow_provider_paperspace.api import _pages, _rate_limit, _retries, errors
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from airflow_provider_paperspace.emulator.__main__ import _parser as emulator_parser
-from airflow_provider_paperspace.emulator.faults import KINDS
+from airflow_provider_paperspace.emulator.faults import KINDS, Fault, parse_fault
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
@@ -88,8 +90,8 @@ def test_every_command_on_a_page_exists() -> None:
         elif words[1:3] == ["-m", "airflow_provider_paperspace.emulator"]:
             emulator_parser().parse_args(words[3:])
         elif words[1:3] == ["-m", "airflow_provider_paperspace"]:
-            assert words[3] == "check"
-            assert set(words[4::2]) <= {"--conn-id", "--project"}
+            assert words[3] in ("check", "probe")
+            assert {word for word in words if word.startswith("--")} <= {"--conn-id", "--project", "--yes"}
         elif words[0] == "airflow":
             assert (REPOSITORY / "dags" / f"{words[-1]}.py").exists()
         else:
@@ -124,6 +126,16 @@ def test_the_check_prints_what_its_page_shows(
     assert shown.replace("8787/v1" + " " * len(port), f"{port}/v1" + " " * 4).strip() in printed
 
 
+def test_the_probe_prints_what_its_page_shows(
+    server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.reset()
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_uri())
+    assert command_line.main(["probe", "--project", "prmximcci", "--yes"]) == 0
+    shown = text_of("docs/api-facts.md").partition("--project prmximcci --yes\n")[2].partition("```")[0]
+    assert shown == capsys.readouterr().out
+
+
 def test_the_connection_page_lists_the_defaults() -> None:
     rows = {cells[1].strip("`"): cells[2].strip("`") for cells in table("docs/connection.md", "setting | where")}
     assert rows == {
@@ -131,7 +143,7 @@ def test_the_connection_page_lists_the_defaults() -> None:
         "Host": protocol.BASE_URL,
         "Extra `timeout": f"{DEFAULT_TIMEOUT_S:g}",
         "Extra `max_attempts": str(DEFAULT_MAX_ATTEMPTS),
-        "Extra `team": "none: there is no button",
+        "Extra `team": "none: there is no button (Airflow 2 shows it disabled)",
         "Extra `console_url": protocol.CONSOLE_URL,
     }
 
@@ -149,11 +161,47 @@ def test_the_hook_reads_the_connections_of_the_page(line: str, monkeypatch: pyte
 
 def test_the_emulator_page_lists_every_switch_and_fault() -> None:
     switches = {
-        cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[1]) for cells in table("docs/emulator.md", "`--switch")
+        cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[1]) for cells in table("docs/emulator.md", "`--switch NAME")
     }
     assert switches == {name: list(values) for name, values in CHOICES.items()}
     faults = [kind for cells in table("docs/emulator.md", "kind |") for kind in re.findall(r"`(.+?)`", cells[0])]
     assert sorted(faults) == sorted(KINDS)
+
+
+def test_the_emulator_page_lists_every_option_and_default() -> None:
+    page = text_of("docs/emulator.md")
+    command_line_options, fault_options = (
+        {row[0].strip("`"): row[1].split(":")[0].strip("`") for row in table_after(page, heading)}
+        for heading in ("$ python -m", "## Faults")
+    )
+    parsed = {
+        action.option_strings[0]: action.default for action in emulator_parser()._actions if action.dest != "help"
+    }
+    assert list(command_line_options) == list(parsed)
+    for option in ("--port", "--api-key", "--latency-ms", "--rate-limit"):
+        assert command_line_options[option] == f"{parsed[option]:g}" if option != "--api-key" else parsed[option]
+    defaults = {f.name: f.default for f in fields(Fault) if f.name not in ("kind", "seen")}
+    words = {None: "none", "": "any", False: "false"}
+    expected = {name: words.get(default) or f"{default:g}" for name, default in defaults.items()} | {"method": "any"}
+    assert fault_options == expected
+
+
+def table_after(page: str, heading: str) -> list[list[str]]:
+    rows = page.partition(heading)[2].partition("| option |")[2].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_emulator_page_lists_every_public_method(server: LocalPaperspaceServer) -> None:
+    listed = {re.match(r"`([\w.]+)", row[0])[1] for row in table("docs/emulator.md", "of `paperspace_server`")}  # type: ignore[index]
+    of_the_server = {name for name in dir(LocalPaperspaceServer) if not name.startswith("_")}
+    # `serve` blocks, for the command line; `paperspace` has rows of its own.
+    assert of_the_server - listed == {"serve", "paperspace"}
+    for name in listed:
+        assert attrgetter(name)(server) is not None
+
+
+def test_a_fault_of_the_emulator_page_is_the_same_in_a_test_and_on_the_command_line() -> None:
+    assert parse_fault("429:at=2,retry_after=3") == Fault("429", at=2, retry_after=3)
 
 
 def test_the_seed_on_the_emulator_page_is_valid() -> None:

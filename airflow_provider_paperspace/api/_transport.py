@@ -31,7 +31,25 @@ log = logging.getLogger(__name__)
 COMMON_HEADERS: Final = {"User-Agent": USER_AGENT, "Accept": "application/json"}
 """The headers of every request, except the one with the key."""
 
-_KEPT_HEADERS: Final = ("content-type", "date", "location", "retry-after")
+_RATE_LIMIT_NAMES: Final = (
+    "ratelimit",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "ratelimit-policy",
+)
+
+_KEPT_HEADERS: Final = frozenset(
+    (
+        "content-type",
+        "date",
+        "location",
+        "retry-after",
+        *_RATE_LIMIT_NAMES,
+        *(f"x-{name}" for name in _RATE_LIMIT_NAMES),
+    )
+)
+"""The headers of an answer that anything reads: the last ones only for the probe."""
 
 
 def user_ca_bundle() -> str | None:
@@ -91,7 +109,7 @@ class Exchange:
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
         """Return what was answered.
 
-        :param headers: a case-insensitive mapping.
+        :param headers: names in any case.
         """
         at_s = time.monotonic()
         if log.isEnabledFor(logging.DEBUG):
@@ -101,7 +119,7 @@ class Exchange:
         if status >= 300:
             # An error answer is quoted in part: redact the key before anything is cut.
             body = body.replace(self._settings.api_key.encode(), b"***")
-        kept = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        kept = {lower: value for name, value in headers.items() if (lower := name.lower()) in _KEPT_HEADERS}
         retry_after_s = _retries.parse_retry_after(kept, datetime.now(UTC)) if "retry-after" in kept else None
         return Response(
             status,

@@ -47,7 +47,7 @@ def page_project_tags(project_id: str, *, order: Order = "desc", page_size: int 
 
     :raises InvalidArgumentError: an argument cannot be sent.
     """
-    path, subject = _tags_path(check_project_id(project_id)), _subject(project_id)
+    path, subject = tags_path(check_project_id(project_id)), _subject(project_id)
     order, page_size = check_order(order), check_page_size(page_size)
     return Pager(
         lambda after: Request("GET", f"{path}?{page_query(after, order, page_size)}", subject, "list its tags"),
@@ -77,7 +77,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
 
     In this order an interrupted change leaves the project with both tags rather than with none.
 
-    :param change: the record to grow with each answered write, so that it outlives an error or an interruption.
+    :param change: the record to which each confirmed write is added, so that it outlives an error or an interruption.
     :return: that record, or a new one.
     """
     change = TagChange(project_id) if change is None else change
@@ -90,7 +90,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
             if name in tags:
                 change.unchanged.append(tags[name])
                 continue
-            written = yield from _settling(change, name, _write(_add_request(project_id, name), project_id, name))
+            written = yield from _settling(change, name, _write(add_request(project_id, name), project_id, name))
             tags = tags if written.tags is None else written.tags
             tags[name] = written.tag or tags[name]
             (change.added if written.is_ours else change.unchanged).append(tags[name])
@@ -100,7 +100,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
                 change.absent.append(name)
                 continue
             tag = tags[name]
-            written = yield from _settling(change, name, _write(_remove_request(project_id, name), project_id, name))
+            written = yield from _settling(change, name, _write(remove_request(project_id, name), project_id, name))
             tags = tags if written.tags is None else written.tags
             tags.pop(name, None)
             if written.is_ours:
@@ -158,8 +158,8 @@ def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
 class _Written:
     """The result of a write after which the tag is as asked.
 
-    :param is_ours: whether this write made the change, as far as can be known: it was answered with success, or its
-        answer was lost and may have been a success.
+    :param is_ours: whether this write made the change, as far as can be known: it was answered with success, or it
+        got no readable answer, or a transient error such as 500, and may have taken effect.
     :param tag: the tag in the answer, if there was one to read.
     :param tags: the project's tags by name, if they had to be read again.
     """
@@ -217,7 +217,7 @@ def _write(request: Request, project_id: str, name: str) -> Flow[_Written]:
 def _write_once(request: Request, name: str) -> Flow[Tag | _Unsettled]:
     """Send a write once.
 
-    :raises PaperspaceError: the service certainly refused it.
+    :raises PaperspaceError: it certainly had no effect: the service refused it, or it was not sent.
     """
     try:
         response = yield request
@@ -270,19 +270,20 @@ def _read_tags(project_id: str, *, order: Order = "desc") -> Flow[dict[str, Tag]
     return tags
 
 
-def _add_request(project_id: str, name: str) -> Request:
+def add_request(project_id: str, name: str) -> Request:
     """``POST /projects/{id}/tags``: one tag per call; there is no bulk form."""
     body = json.dumps({"name": name}).encode("ascii")
-    return Request("POST", _tags_path(project_id), _subject(project_id), f"add tag {quoted(name)}", body)
+    return Request("POST", tags_path(project_id), _subject(project_id), f"add tag {quoted(name)}", body)
 
 
-def _remove_request(project_id: str, name: str) -> Request:
+def remove_request(project_id: str, name: str) -> Request:
     """``DELETE /projects/{id}/tags?name=``: the name travels in the query, never in a body."""
-    target = f"{_tags_path(project_id)}?name={encoded(name)}"
+    target = f"{tags_path(project_id)}?name={encoded(name)}"
     return Request("DELETE", target, _subject(project_id), f"remove tag {quoted(name)}")
 
 
-def _tags_path(project_id: str) -> str:
+def tags_path(project_id: str) -> str:
+    """Return the path of a project's tags."""
     return f"/projects/{encoded(project_id)}/tags"
 
 
@@ -291,13 +292,13 @@ def _subject(project_id: str) -> str:
 
 
 def _parse_tag(value: object) -> Tag:
-    # A list of 10,000 tags passes here: the usual case costs three look-ups and no further call.
+    # A list of 10,000 tags passes through here: the usual case costs three look-ups, and no call of json_field.
     if type(value) is dict:
         number, name, dt_created = value.get("id"), value.get("name"), value.get("dtCreated")
         if type(number) is int and type(name) is str and type(dt_created) is str:
             return Tag(number, name, dt_created)
         if type(number) is float and number.is_integer():
-            # The vendor's reference says "number": JSON has one kind of those, and 7.0 is 7.
+            # The vendor's reference says "number": JSON has only one kind of number, and 7.0 is 7.
             return _parse_tag({**value, "id": int(number)})
     return Tag(
         id=json_field(value, "id", int, "a tag"),

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from airflow_provider_paperspace.emulator._page import page_of
 from airflow_provider_paperspace.emulator.faults import HTML_STATUSES, Fault, first_hit
 from airflow_provider_paperspace.emulator.state import Json, Paperspace, RefusalError, cursor_to_the_start
 from airflow_provider_paperspace.protocol import API_PREFIX
@@ -36,6 +37,8 @@ _CODE_BY_FAULT: Final = {
     "429": "TOO_MANY_REQUESTS",
     "500": "INTERNAL_SERVER_ERROR",
 }
+
+_RATE_LIMIT_HEADERS: Final = {"X-RateLimit-Limit": "600", "X-RateLimit-Remaining": "599", "X-RateLimit-Reset": "60"}
 
 Operation = Callable[[Request], Awaitable[Json | None]]
 
@@ -83,8 +86,9 @@ class LocalPaperspaceApp:
                     self._serving(GET=self._list_tags, POST=self._add_tag, DELETE=self._remove_tag),
                 ),
                 Route("/_local/requests", self._count),
+                Route("/", self._page),
             ],
-            exception_handlers={HTTPException: _edge_page},
+            exception_handlers={HTTPException: self._unknown_path},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,19 +118,27 @@ class LocalPaperspaceApp:
 
     async def _serve(self, request: Request, operations: dict[str, Operation]) -> Response | None:
         fault = first_hit(self.faults, request.method, request.url.path) or self._fault_of_too_many()
-        response = await self._answer(request, operations, fault)
+        try:
+            response = await self._answer(request, operations, fault)
+        except Exception:
+            await self._record(request, 500)
+            raise
+        await self._record(request, None if response is None else response.status_code)
+        if response is None:
+            await self._break(request, fault)
+        elif self.paperspace.switches.rate_limit_headers == "sent":
+            response.headers.update(_RATE_LIMIT_HEADERS)
+        return response
+
+    async def _record(self, request: Request, status: int | None) -> None:
         target = request.scope["raw_path"].decode("latin-1").removeprefix(API_PREFIX)
         query = request.scope["query_string"].decode("latin-1")
         headers = {name: value for name, value in request.headers.items() if name != "authorization"}
-        status = None if response is None else response.status_code
         body = await request.body() if status is not None else b""
         self.request_count += 1
         self.requests.append(
             SeenRequest(request.method, f"{target}?{query}" if query else target, headers, body, status)
         )
-        if response is None:
-            await self._break(request, fault)
-        return response
 
     def _fault_of_too_many(self) -> Fault | None:
         if not self.rate_limit:
@@ -151,7 +163,7 @@ class LocalPaperspaceApp:
         try:
             answer = await self._operate(request, operations)
         except RefusalError as refusal:
-            return self._refused(refusal, ", ".join(operations))
+            return self._refused(refusal)
         if fault is None or fault.kind == "slow":
             return JSONResponse(answer)
         return self._faulty_answer(fault, answer, request)
@@ -159,7 +171,7 @@ class LocalPaperspaceApp:
     async def _operate(self, request: Request, operations: dict[str, Operation]) -> Json | None:
         operation = operations.get(request.method)
         if operation is None:
-            raise RefusalError("METHOD_NOT_SUPPORTED", f"No {request.method} here")
+            raise _not_found()
         return await operation(request)
 
     def _faulty_answer(self, fault: Fault, answer: Json | None, request: Request) -> Response | None:
@@ -180,7 +192,7 @@ class LocalPaperspaceApp:
         return JSONResponse(page)
 
     def _error_of(self, fault: Fault) -> Response:
-        headers = {"Retry-After": fault.retry_after} if fault.retry_after is not None else {}
+        headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
         if fault.kind in HTML_STATUSES:
             page = f"<html><head><title>{fault.kind} from the edge</title></head><body></body></html>"
             return HTMLResponse(page, int(fault.kind), headers)
@@ -189,15 +201,21 @@ class LocalPaperspaceApp:
         response.headers.update(headers)
         return response
 
-    def _refused(self, refusal: RefusalError, allowed: str = "") -> Response:
-        body: Json = {"code": refusal.code, "message": refusal.message}
+    def _refused(self, refusal: RefusalError) -> Response:
+        body: Json = {"message": refusal.message, "code": refusal.code}
         extras = self.paperspace.switches.error_extras
         if refusal.problems and extras == "details":
-            body["details"] = {"problems": refusal.problems}
+            body["details"] = {"problems": [f"{field}: {problem}" for field, problem in refusal.problems]}
         if refusal.problems and extras == "issues":
-            body["issues"] = [{"message": problem} for problem in refusal.problems]
-        headers = {"Allow": allowed} if refusal.status == 405 else {}
-        return JSONResponse(body, refusal.status, headers)
+            body["issues"] = [{"message": problem, "path": [field]} for field, problem in refusal.problems]
+        return JSONResponse(body, refusal.status)
+
+    async def _unknown_path(self, request: Request, error: Exception) -> Response:
+        """Answer as the service does to an unknown path: routing comes before auth."""
+        response = self._refused(_not_found())
+        if request.url.path.startswith(API_PREFIX):
+            await self._record(request, response.status_code)
+        return response
 
     async def _break(self, request: Request, fault: Fault | None) -> None:
         refuse_for_s = fault.seconds if fault is not None and fault.kind == "refused" else 0.0
@@ -206,7 +224,7 @@ class LocalPaperspaceApp:
 
     def _authorize(self, request: Request) -> None:
         if not self._knows_the_key(request):
-            raise RefusalError("UNAUTHORIZED", "UNAUTHORIZED")
+            raise RefusalError("UNAUTHORIZED", "You must be logged in to access this method.")
 
     def _knows_the_key(self, request: Request) -> bool:
         return request.headers.get("authorization") == f"Bearer {self.api_key}"
@@ -238,6 +256,10 @@ class LocalPaperspaceApp:
         """Return the number of API requests so far: for benchmarks, not part of the Paperspace API."""
         return JSONResponse({"count": self.request_count})
 
+    async def _page(self, request: Request) -> Response:
+        """Return the page for people: projects, tags and the last requests."""
+        return HTMLResponse(page_of(self.paperspace, reversed(self.requests)))
+
 
 def _project_id(request: Request) -> str:
     return unquote(request.path_params["id"])
@@ -268,5 +290,6 @@ def _with_other_types(value: Any) -> Any:
     return {"unexpected": value}
 
 
-async def _edge_page(request: Request, error: Exception) -> Response:
-    return HTMLResponse("<html><head><title>Not Found</title></head><body>No such path</body></html>", 404)
+def _not_found() -> RefusalError:
+    """Return what the service answers to an unknown path and to a wrong method alike; it has no 405."""
+    return RefusalError("NOT_FOUND", "Not found")

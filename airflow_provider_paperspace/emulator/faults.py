@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
@@ -29,6 +30,32 @@ KINDS: Final = {
 
 HTML_STATUSES: Final = frozenset({"502", "503", "504"})
 
+METHODS: Final = ("GET", "POST", "DELETE")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _is_header(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+_OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "at": (lambda value: _is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "times": (lambda value: _is_whole(value) and value >= 0, "a whole number of at least 0"),
+    "method": (lambda value: value is None or value in METHODS, "GET, POST or DELETE"),
+    "path": (lambda value: isinstance(value, str), "a string"),
+    "retry_after": (lambda value: value is None or _is_seconds(value) or _is_header(value), "seconds or an HTTP date"),
+    "seconds": (_is_seconds, "a number of seconds of at least 0"),
+    "applied": (lambda value: isinstance(value, bool), "True or False"),
+}
+"""Each option of a fault: what checks it, and what it must be."""
+
 
 @dataclass(slots=True)
 class Fault:
@@ -42,6 +69,7 @@ class Fault:
     :param retry_after: the value of ``Retry-After``: seconds or an HTTP date.
     :param seconds: how long a slow answer or a refusal lasts.
     :param applied: with an error status: whether a write takes effect all the same.
+    :raises ValueError: the kind is unknown, or an option has a value that it cannot have.
     """
 
     kind: str
@@ -49,7 +77,7 @@ class Fault:
     times: int = 1
     method: Literal["GET", "POST", "DELETE"] | None = None
     path: str = ""
-    retry_after: str | None = None
+    retry_after: str | float | None = None
     seconds: float = 1.0
     applied: bool = False
     seen: int = 0
@@ -57,6 +85,12 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"Unknown fault {self.kind!r}. Known faults: {', '.join(KINDS)}.")
+        for option, (is_valid, expected) in _OPTIONS.items():
+            value = getattr(self, option)
+            if not is_valid(value):
+                raise ValueError(f"Fault {self.kind!r}: {option} is {value!r}; it must be {expected}.")
+        if isinstance(self.retry_after, (int, float)):
+            self.retry_after = f"{self.retry_after:g}"
 
     def hits(self, method: str, path: str) -> bool:
         """Return whether this request is affected, and count it if it matches."""
@@ -91,7 +125,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def _method(value: str) -> str:
-    if value not in ("GET", "POST", "DELETE"):
+    if value not in METHODS:
         raise ValueError
     return value
 
@@ -109,4 +143,4 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "seconds": float,
     "applied": _flag,
 }
-assert {*_READERS, "kind", "seen"} == {f.name for f in fields(Fault)}
+assert {*_READERS, "kind", "seen"} == {*_OPTIONS, "kind", "seen"} == {f.name for f in fields(Fault)}

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -118,8 +119,9 @@ class LocalPaperspaceServer:
         self._uvicorn.restore()
 
     def serve(self) -> None:
-        """Serve in this thread until SIGINT or SIGTERM."""
-        self._uvicorn.serve_listener()
+        """Serve in this thread until SIGINT (Ctrl+C) or SIGTERM."""
+        with suppress(KeyboardInterrupt):  # uvicorn shuts down, and then raises it again
+            self._uvicorn.serve_listener()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -151,7 +153,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",
                 access_log=False,
                 log_config=None,
-                log_level="critical",
+                log_level="error",
                 server_header=False,
                 timeout_graceful_shutdown=1,
             )

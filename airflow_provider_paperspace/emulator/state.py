@@ -21,7 +21,6 @@ STATUS_BY_CODE: Final = {
     "UNAUTHORIZED": 401,
     "FORBIDDEN": 403,
     "NOT_FOUND": 404,
-    "METHOD_NOT_SUPPORTED": 405,
     "TIMEOUT": 408,
     "CONFLICT": 409,
     "PRECONDITION_FAILED": 412,
@@ -31,7 +30,7 @@ STATUS_BY_CODE: Final = {
     "CLIENT_CLOSED_REQUEST": 499,
     "INTERNAL_SERVER_ERROR": 500,
 }
-"""The error codes that the vendor lists. The set is open."""
+"""The error codes that the vendor lists, but METHOD_NOT_SUPPORTED: a wrong method answers 404. The set is open."""
 
 DEFAULT_SEED: Final[Json] = {
     "team": {"id": "teacme00", "namespace": "acme"},
@@ -47,9 +46,9 @@ DEFAULT_SEED: Final[Json] = {
 
 
 class RefusalError(Exception):
-    """An error answer: one of the service's codes, a message, and the invalid fields."""
+    """An error answer: one of the service's codes, a message, and pairs of an invalid field and what is wrong."""
 
-    def __init__(self, code: str, message: str, problems: Iterable[str] = ()) -> None:
+    def __init__(self, code: str, message: str, problems: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.status = STATUS_BY_CODE[code]
@@ -72,7 +71,7 @@ class StoredTag:
 
 @dataclass(slots=True)
 class StoredProject:
-    """A stored project, with the tags that are linked to it by key."""
+    """A stored project, and the tags linked to it, by key."""
 
     id: str
     name: str
@@ -96,7 +95,7 @@ class StoredProject:
         }
 
     def tags_by_age(self) -> list[StoredTag]:
-        """Return the tags, oldest first; sorted once until they change."""
+        """Return the tags, oldest first; sorted again only after they change."""
         if self.by_age is None:
             self.by_age = sorted(self.tags.values(), key=_age)
         return self.by_age
@@ -124,6 +123,7 @@ class Paperspace:
         self._next_tag_id = 1
         self.projects: dict[str, StoredProject] = {}
         seed = DEFAULT_SEED if seed is None else seed
+        _check_seed_keys(seed, _SEED_KEYS, "the seed")
         self.team: Json = _seed_value(seed, "team", dict, DEFAULT_SEED["team"])
         self.user: Json = _seed_value(seed, "user", dict, DEFAULT_SEED["user"])
         for key, foreign in (("projects", False), ("foreignProjects", True)):
@@ -134,6 +134,13 @@ class Paperspace:
         """Add a project with tags, to set up a test."""
         self._seed_project({"id": project_id, "name": name or project_id, "tags": list(tags), **more}, foreign=False)
         return self.projects[project_id]
+
+    def delete_project(self, project_id: str) -> None:
+        """Delete a project as the console does: it is still listed, with ``dtDeleted``, and not found by its id.
+
+        :raises KeyError: there is no such project.
+        """
+        self.projects[project_id].dt_deleted = _instant(self._now())
 
     def tag_names(self, project_id: str) -> list[str]:
         """Return the names of a project's tags, oldest first, without asking the API."""
@@ -166,7 +173,7 @@ class Paperspace:
             if self.switches.add_existing == "409":
                 raise RefusalError("CONFLICT", "The project already has this tag")
             if self.switches.add_existing == "500":
-                raise RefusalError("INTERNAL_SERVER_ERROR", "Unique constraint failed")
+                raise RefusalError("INTERNAL_SERVER_ERROR", _UNIQUE_CONSTRAINT_FAILED)
             return there.as_json()
         return self._link(project, name).as_json()
 
@@ -174,7 +181,7 @@ class Paperspace:
         """``projectTags-remove``: removes the tag from this project only."""
         project = self._project(project_id)
         if set(query) != {"name"}:
-            raise _invalid("name: Required; no other parameter is allowed")
+            raise _invalid(("name", "Required; no other parameter is allowed"))
         tag = project.tags.pop(self._key(query["name"]), None)
         project.by_age = None
         if tag is not None:
@@ -198,8 +205,8 @@ class Paperspace:
         limit = self.switches.name_limit()
         if limit is not None and len(name) > limit[0]:
             if limit[1] == 400:
-                raise _invalid(f"name: String must contain at most {limit[0]} character(s)")
-            raise RefusalError("INTERNAL_SERVER_ERROR", "Value too long for the column")
+                raise _invalid(("name", f"String must contain at most {limit[0]} character(s)"))
+            raise RefusalError("INTERNAL_SERVER_ERROR", "value too long for type character varying")
 
     def _link(self, project: StoredProject, name: str, dt_created: str | None = None) -> StoredTag:
         tag = self._team_tags.get(self._key(name)) if self.switches.tag_identity == "team" else None
@@ -238,6 +245,7 @@ class Paperspace:
         return window[::-1] if descending else window
 
     def _seed_project(self, value: object, *, foreign: bool) -> None:
+        _check_seed_keys(value, _PROJECT_KEYS, "a project")
         project_id = _seed_value(value, "id", str)
         project = StoredProject(
             id=project_id,
@@ -249,17 +257,22 @@ class Paperspace:
         )
         self.projects[project_id] = project
         for tag in _seed_value(value, "tags", list, []):
+            if not isinstance(tag, str):
+                _check_seed_keys(tag, _TAG_KEYS, "a tag")
             name = tag if isinstance(tag, str) else _seed_value(tag, "name", str)
             dt_created = None if isinstance(tag, str) else _seed_value(tag, "dtCreated", str, None)
             self._link(project, name, dt_created)
 
+
+_UNIQUE_CONSTRAINT_FAILED: Final = 'duplicate key value violates unique constraint "projectTags_projectId_tagId_key"'
+"""Such servers answer an unforeseen exception with its raw text."""
 
 _EPOCH: Final = "2024-04-08T14:31:23.045Z"
 _TEAM_EXTRAS: Final = {"isPrivate": False, "maxMachines": 20, "analyticsId": 1}
 
 
 def _age(item: Any) -> tuple[str, str]:
-    # Dates of one spelling sort as text; ids break ties, numbers padded so that they sort as numbers.
+    # Dates in one format sort as text; ids break ties, numbers padded so that they sort as numbers.
     return item.dt_created, f"{item.id:020}" if isinstance(item.id, int) else item.id
 
 
@@ -276,7 +289,7 @@ def _read_cursor(cursor: str) -> tuple[str, str]:
     try:
         dt_created, item_id = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"==="))
     except (ValueError, TypeError):
-        raise _invalid("after: Invalid cursor") from None
+        raise _invalid(("after", "Invalid cursor")) from None
     return str(dt_created), str(item_id)
 
 
@@ -284,14 +297,14 @@ _PAGING: Final = ("after", "limit", "orderBy", "order")
 
 
 def _checked_paging(query: Mapping[str, str], default_page_size: int) -> tuple[int, bool]:
-    problems = [f"{name}: Unrecognized parameter" for name in query if name not in _PAGING]
+    problems = [(name, "Unrecognized parameter") for name in query if name not in _PAGING]
     limit = query.get("limit", str(default_page_size))
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= MAX_PAGE_SIZE and len(limit) < 5):
-        problems.append(f"limit: Expected an integer between 1 and {MAX_PAGE_SIZE}")
+        problems.append(("limit", f"Expected an integer between 1 and {MAX_PAGE_SIZE}"))
     if query.get("orderBy", "dtCreated") != "dtCreated":
-        problems.append("orderBy: Invalid enum value. Expected 'dtCreated'")
+        problems.append(("orderBy", "Invalid enum value. Expected 'dtCreated'"))
     if query.get("order", "desc") not in ("asc", "desc"):
-        problems.append("order: Invalid enum value. Expected 'asc' | 'desc'")
+        problems.append(("order", "Invalid enum value. Expected 'asc' | 'desc'"))
     if problems:
         raise _invalid(*problems)
     return int(limit), query.get("order", "desc") == "desc"
@@ -299,19 +312,19 @@ def _checked_paging(query: Mapping[str, str], default_page_size: int) -> tuple[i
 
 def _checked_tag_input(body: object) -> str:
     if not isinstance(body, dict):
-        raise _invalid("body: Expected object")
-    problems = [f"{key}: Unrecognized key" for key in body if key != "name"]
+        raise _invalid(("body", "Expected object"))
+    problems = [(key, "Unrecognized key") for key in body if key != "name"]
     if "name" not in body:
-        problems.append("name: Required")
+        problems.append(("name", "Required"))
     elif not isinstance(body["name"], str):
-        problems.append("name: Expected string")
+        problems.append(("name", "Expected string"))
     if problems:
         raise _invalid(*problems)
     name: str = body["name"]
     return name
 
 
-def _invalid(*problems: str) -> RefusalError:
+def _invalid(*problems: tuple[str, str]) -> RefusalError:
     return RefusalError("BAD_REQUEST", "Input validation failed", problems)
 
 
@@ -320,6 +333,16 @@ def _instant(moment: datetime) -> str:
 
 
 _REQUIRED: Final = object()
+
+_SEED_KEYS: Final = ("team", "user", "projects", "foreignProjects")
+_PROJECT_KEYS: Final = ("id", "name", "tags", "dtCreated", "dtDeleted", "repoUrl")
+_TAG_KEYS: Final = ("name", "dtCreated")
+
+
+def _check_seed_keys(value: object, known: Iterable[str], owner: str) -> None:
+    unknown = [key for key in value if key not in known] if isinstance(value, dict) else []
+    if unknown:
+        raise ValueError(f"Seed: unknown key {unknown[0]!r} in {owner}. Known keys: {', '.join(known)}.")
 
 
 def _seed_value(value: object, key: str, kind: type, default: Any = _REQUIRED) -> Any:

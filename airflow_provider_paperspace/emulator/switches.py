@@ -25,8 +25,8 @@ class Switches:
     remove_absent: Literal["404", "200"] = "404"
     """The answer to removing a tag that does not exist."""
 
-    error_extras: Literal["details", "issues", "none"] = "details"
-    """What an error answer contains besides ``code`` and ``message``."""
+    error_extras: Literal["issues", "details", "none"] = "issues"
+    """What an answer to invalid input contains besides ``message`` and ``code``."""
 
     foreign_project: Literal["404", "403"] = "404"
     """The answer for another team's project."""
@@ -42,6 +42,9 @@ class Switches:
 
     tag_identity: Literal["team", "link"] = "team"
     """Whether a name has one id and date in the whole team, or new ones each time it is added to a project."""
+
+    rate_limit_headers: Literal["none", "sent"] = "none"
+    """Whether every answer has ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``."""
 
     def with_values(self, values: Mapping[str, str]) -> Switches:
         """Return a copy with some switches changed, from names and values in their command-line form.
@@ -62,12 +65,13 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "last-page-cursor": ("null", "absent"),
     "add-existing": ("200", "409", "500"),
     "remove-absent": ("404", "200"),
-    "error-extras": ("details", "issues", "none"),
+    "error-extras": ("issues", "details", "none"),
     "foreign-project": ("404", "403"),
     "case": ("sensitive", "insensitive"),
     "default-page-size": ("50", "1 to 120"),
     "longest-name": ("none", "LENGTH/400", "LENGTH/500"),
     "tag-identity": ("team", "link"),
+    "rate-limit-headers": ("none", "sent"),
 }
 """Every switch in its command-line form, with its values, the default first."""
 

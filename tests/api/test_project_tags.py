@@ -33,13 +33,13 @@ from airflow_provider_paperspace.api.errors import (
 from airflow_provider_paperspace.api.models import Tag, TagChange, TagTarget
 from airflow_provider_paperspace.api.policies import Policy
 from airflow_provider_paperspace.api.project_tags import (
-    _add_request,
     _parse_tag,
-    _remove_request,
+    add_request,
     converge_project_tags,
     list_project_tags,
     page_project_tags,
     plan_project_tags,
+    remove_request,
 )
 from tests.clients import names_of
 from tests.conversation import Answer, TagStore, answer, converse, lost, page, play, refusal, tag
@@ -69,7 +69,7 @@ class TestRequests:
 
     @given(PROJECT_IDS, TEXTS)
     def test_a_removal_names_its_tag_in_the_query(self, project_id: str, name: str) -> None:
-        request = _remove_request(project_id, name)
+        request = remove_request(project_id, name)
         parts = urlsplit(request.target)
         head, projects, one, tags = parts.path.split("/")
         assert (head, projects, unquote(one), tags) == ("", "projects", project_id, "tags")
@@ -79,7 +79,7 @@ class TestRequests:
 
     @given(PROJECT_IDS, TEXTS)
     def test_an_addition_names_its_tag_in_ascii_json(self, project_id: str, name: str) -> None:
-        request = _add_request(project_id, name)
+        request = add_request(project_id, name)
         assert request.body is not None
         assert request.body.isascii()
         assert json.loads(request.body) == {"name": name}
@@ -87,10 +87,10 @@ class TestRequests:
 
     def test_the_conversation_sends_these_requests(self) -> None:
         _, requests = converse(add("é"), page(), answer(tag("é")))
-        assert requests[1] == _add_request("p", "é")
+        assert requests[1] == add_request("p", "é")
         assert replace(requests[1], attempt=2).body == requests[1].body
         _, requests = converse(remove("é"), page("é"), answer(tag("é")))
-        assert requests[1] == _remove_request("p", "é")
+        assert requests[1] == remove_request("p", "é")
 
     def test_a_list_always_asks_for_its_page_size(self) -> None:
         _, requests = converse(list_project_tags("p"), page())

@@ -75,9 +75,10 @@ def test_a_wrong_query_is_refused_with_the_reason(
 ) -> None:
     answer = http.get("/projects/p1/tags", params=query)
     assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
-    assert problem in answer.json()["details"]["problems"][0]
-    server.reset(seed={"projects": [{"id": "p1"}]}, switches={"error-extras": "issues"})
-    assert problem in http.get("/projects/p1/tags", params=query).json()["issues"][0]["message"]
+    (issue,) = answer.json()["issues"]
+    assert problem in f"{issue['path'][0]}: {issue['message']}"
+    server.reset(seed={"projects": [{"id": "p1"}]}, switches={"error-extras": "details"})
+    assert problem in http.get("/projects/p1/tags", params=query).json()["details"]["problems"][0]
     server.reset(seed={"projects": [{"id": "p1"}]}, switches={"error-extras": "none"})
     assert set(http.get("/projects/p1/tags", params=query).json()) == {"code", "message"}
 
@@ -113,14 +114,71 @@ def test_a_wrong_key_is_refused_except_by_the_session(http: httpx.Client, path: 
     assert http.get("/auth/session").json()["team"]["namespace"] == "acme"
 
 
-def test_unknown_paths_and_wrong_methods_are_refused(http: httpx.Client) -> None:
-    assert http.get("/teams").headers["content-type"].startswith("text/html")
-    assert http.get("/projects/a%2Fb/tags").json()["code"] == "NOT_FOUND"
-    refused = http.put("/projects/p1/tags")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST, DELETE")
+NOT_FOUND = b'{"message":"Not found","code":"NOT_FOUND"}'
+UNAUTHORIZED = b'{"message":"You must be logged in to access this method.","code":"UNAUTHORIZED"}'
+
+SEEN_LIVE = [
+    ("GET", "/teams", 404, NOT_FOUND),
+    ("GET", "/", 404, NOT_FOUND),
+    ("PUT", "/projects/p1/tags", 404, NOT_FOUND),
+    ("PATCH", "/projects", 404, NOT_FOUND),
+    ("POST", "/auth/session", 404, NOT_FOUND),
+    ("GET", "/projects", 401, UNAUTHORIZED),
+    ("GET", "/projects/p1", 401, UNAUTHORIZED),
+    ("GET", "/projects/p1/tags", 401, UNAUTHORIZED),
+    ("POST", "/projects/p1/tags", 401, UNAUTHORIZED),
+    ("DELETE", "/projects/p1/tags?name=gpu", 401, UNAUTHORIZED),
+    ("GET", "/auth/session", 200, b"null"),
+]
+"""Answers that were recorded from the live service on 2026-09-13, with a wrong key and without one."""
+
+
+@pytest.mark.parametrize("key", ["", "Bearer wrong"])
+@pytest.mark.parametrize(("method", "target", "status", "body"), SEEN_LIVE)
+def test_an_answer_seen_live_is_the_same_byte_for_byte(
+    http: httpx.Client, method: str, target: str, status: int, body: bytes, key: str
+) -> None:
+    answer = http.request(method, target, headers={"Authorization": key})
+    assert (answer.status_code, answer.content) == (status, body)
+    assert answer.headers["content-type"] == "application/json"
+    assert "allow" not in answer.headers
+
+
+def test_an_encoded_slash_stays_within_its_id(http: httpx.Client) -> None:
+    assert http.get("/projects/a%2Fb/tags").json()["message"] == "Project not found"
+
+
+def test_invalid_input_is_answered_with_its_issues(http: httpx.Client) -> None:
+    issue = {"message": "Expected an integer between 1 and 120", "path": ["limit"]}
+    body = {"message": "Input validation failed", "code": "BAD_REQUEST", "issues": [issue]}
+    answer = http.get("/projects/p1/tags?limit=0")
+    assert (answer.status_code, list(answer.json()), answer.json()) == (400, list(body), body)
+
+
+def test_a_unique_constraint_is_answered_with_its_raw_text(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    server.reset(seed={"projects": [{"id": "p1", "tags": ["gpu"]}]}, switches={"add-existing": "500"})
+    answer = add(http, "gpu")
+    assert (answer.status_code, list(answer.json())) == (500, ["message", "code"])
+    assert answer.json()["message"].startswith("duplicate key value violates unique constraint")
+
+
+def test_rate_limit_headers_are_sent_if_switched_on(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    assert not [name for name in http.get("/projects").headers if "ratelimit" in name]
+    server.reset(switches={"rate-limit-headers": "sent"})
+    for path in ("/projects", "/projects/nope"):
+        assert http.get(path).headers["x-ratelimit-limit"] == "600"
 
 
 def test_a_deleted_project_is_listed_but_not_found_by_id(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    server.paperspace.add_project("p2", dtDeleted="2026-01-01T00:00:00.000Z")
+    server.paperspace.delete_project("p1")
+    assert {p["id"] for p in http.get("/projects").json()["items"] if p["dtDeleted"]} == {"p1", "p2"}
+    assert add(http, "x").status_code == 404
+    with pytest.raises(KeyError):
+        server.paperspace.delete_project("nope")
+
+
+def test_a_project_that_was_created_deleted_is_listed_too(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     server.paperspace.add_project("p2", dtDeleted="2026-01-01T00:00:00.000Z")
     assert {p["id"] for p in http.get("/projects").json()["items"] if p["dtDeleted"]} == {"p2"}
     assert http.get("/projects/p2").status_code == 404
@@ -185,6 +243,95 @@ def test_refused_connections_are_accepted_again_later(http: httpx.Client, server
         assert patient.get(f"{server.url}/projects").status_code == 200
 
 
+VALID_OPTIONS: dict[str, list[Any]] = {
+    "at": [1, 7],
+    "times": [0, 3],
+    "method": [None, "GET", "POST", "DELETE"],
+    "path": ["", "/tags"],
+    "retry_after": [None, 0, 1, 1.5, "3", "Wed, 21 Oct 2026 07:28:00 GMT"],
+    "seconds": [0, 1, 0.5],
+    "applied": [True, False],
+}
+INVALID_OPTIONS: dict[str, list[Any]] = {
+    "at": [0, -1, 1.5, "2", None, True],
+    "times": [-1, 1.5, "2", None, False],
+    "method": ["PUT", "get", "", 7],
+    "path": [None, 7, b"/tags", ["/tags"]],
+    "retry_after": [True, -1, float("nan"), float("inf"), [], "a\r\nb: c", "é"],
+    "seconds": [None, "1", -1, float("nan"), True],
+    "applied": [None, 1, "true"],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in VALID_OPTIONS.items() for value in values]
+)
+def test_each_option_of_a_fault_takes_each_of_its_types(
+    http: httpx.Client, server: LocalPaperspaceServer, option: str, value: Any
+) -> None:
+    server.fault("429", **{"path": "/projects", option: value})
+    answers = [http.get("/projects/p1/tags") for _ in range(8)]
+    expected = {"at": value, "method": 1 if value in (None, "GET") else 0}.get(option, 1)
+    statuses = [answer.status_code for answer in answers]
+    assert statuses.index(429) + 1 == expected if expected else 429 not in statuses
+    assert set(statuses) <= {200, 429}
+    if option == "retry_after":
+        assert answers[0].headers.get("retry-after") == (None if value is None else str(value))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(option, value) for option, values in INVALID_OPTIONS.items() for value in values]
+)
+def test_an_option_of_a_fault_with_a_wrong_value_is_refused(
+    server: LocalPaperspaceServer, option: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"^Fault '429': {option} is .*; it must be "):
+        server.fault("429", **{option: value})
+
+
+def test_a_bug_of_the_server_is_logged_and_recorded(
+    http: httpx.Client, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server.paperspace, "list_tags", lambda *_: 1 / 0)
+    assert http.get("/projects/p1/tags").status_code == 500
+    assert "ZeroDivisionError" in caplog.text
+    assert [request.status for request in server.requests] == [500]
+
+
+def page(server: LocalPaperspaceServer) -> httpx.Response:
+    return httpx.get(server.url.removesuffix("/v1") + "/", trust_env=False)
+
+
+def test_the_page_shows_projects_tags_and_requests(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    server.paperspace.add_project("p2", "two", ["<b>bold</b>"])
+    server.paperspace.delete_project("p2")
+    add(http, "<i>")
+    shown = page(server)
+    assert shown.headers["content-type"].startswith("text/html")
+    for text in (
+        "p1",
+        "one",
+        "gpu",
+        "two (deleted 20",
+        "&lt;b&gt;bold&lt;/b&gt;",
+        "POST /projects/p1/tags",
+        "&lt;i&gt;",
+    ):
+        assert text in shown.text
+    assert "<b>bold" not in shown.text
+    assert API_KEY not in shown.text
+    assert len(server.requests) == 1, "looking is not counted"
+
+
+def test_the_page_shows_the_last_twenty_requests(http: httpx.Client, server: LocalPaperspaceServer) -> None:
+    assert "none" in page(server).text
+    for number in range(30):
+        http.get(f"/projects/number-{number}")
+    shown = page(server).text
+    assert [number for number in range(30) if f"number-{number}<" in shown] == list(range(10, 30))
+    assert shown.index("number-29<") < shown.index("number-10<")
+
+
 def test_switches_are_set_by_name_and_described() -> None:
     switches = Switches().with_values({"add-existing": "409", "longest-name": "64/500", "default-page-size": "7"})
     assert (switches.add_existing, switches.name_limit(), switches.default_page_size) == ("409", (64, 500), 7)
@@ -241,6 +388,10 @@ def test_a_wrong_fault_is_refused_with_the_known_ones(text: str, complaint: str)
         ({"projects": ["p1"]}, "'p1' must be an object with 'id'"),
         ({"projects": [{"id": 7}]}, "'id' is 7; it must be of type str"),
         ({"projects": [{"id": "p", "tags": [{}]}]}, "'name' is missing"),
+        ({"project": []}, "unknown key 'project' in the seed. Known keys: team, user, projects, foreignProjects"),
+        ({"projects": [{"id": "p", "tag": []}]}, "unknown key 'tag' in a project. Known keys: id, name, tags"),
+        ({"foreignProjects": [{"id": "p", "tag": []}]}, "unknown key 'tag' in a project"),
+        ({"projects": [{"id": "p", "tags": [{"name": "a", "id": 1}]}]}, "unknown key 'id' in a tag. Known keys: name"),
     ],
 )
 def test_a_wrong_seed_is_refused_with_the_place(seed: Any, complaint: str) -> None:
@@ -287,7 +438,7 @@ def test_the_command_line_serves_until_ctrl_c(tmp_path: Path) -> None:
     (tmp_path / "seed.json").write_text('{"projects": [{"id": "p9", "tags": ["x"]}]}')
     command = [sys.executable, "-m", "airflow_provider_paperspace.emulator", "--port", "0", "--api-key", "its-own-key"]
     command += ["--seed", str(tmp_path / "seed.json"), "--switch", "case=insensitive", "--fault", "500:path=/session"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(6)]
         url = lines[0].split()[3]
@@ -299,7 +450,8 @@ def test_the_command_line_serves_until_ctrl_c(tmp_path: Path) -> None:
         page = httpx.get(f"{url}/projects/p9/tags", headers=headers, trust_env=False).json()
         assert [tag["name"] for tag in page["items"]] == ["x"]
         os.kill(process.pid, signal.SIGINT)
-        process.wait(10)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
 
 
 PLUGIN_TEST = """
