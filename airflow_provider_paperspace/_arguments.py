@@ -1,4 +1,4 @@
-"""Reads the arguments of operators, sensors and notifiers after templates and XCom values were filled in.
+"""Reads the arguments of operators, sensors and notifiers after templates and XCom values have been filled in.
 
 Each function returns the value, or raises InvalidArgumentError with a message that names the argument.
 
@@ -57,9 +57,9 @@ _EMPTY_TEXTS: Final = frozenset({"None", "[]", "()", "{}", "set()"})
 
 
 class TaskArgumentError(InvalidArgumentError, AirflowFailException):
-    """An argument that cannot be used, found when its task is made.
+    """An argument that cannot be used, found when its task is created.
 
-    That is when a DAG is parsed. A mapped task is made in its worker: there Airflow must fail it without a retry.
+    That is when a DAG is parsed. A mapped task is created in its worker, where Airflow must fail it without a retry.
     """
 
 
@@ -84,9 +84,9 @@ def check_one_of(subject: str, **arguments: object) -> None:
 
 @contextmanager
 def naming_task(task_id: str) -> Iterator[None]:
-    """In a ``with`` block that checks a new task, start the message of a bad argument with the task.
+    """In a ``with`` block that checks a new task, prefix the message about a bad argument with the task.
 
-    :raises TaskArgumentError: in the block, an argument was refused.
+    :raises TaskArgumentError: an argument was refused in the block.
     """
     try:
         yield
@@ -117,7 +117,7 @@ def find_project(project_id: object, project_name: object) -> Flow[str]:
 
 
 def check_project(project_id: object, project_name: object, project_ids: object) -> None:
-    """Check what is constant of the project, or projects, that a task names."""
+    """Check those of a task's arguments for its project, or projects, that are constant."""
     if is_set(project_id) and is_constant(project_id):
         parse_project_id(project_id)
     if is_set(project_name) and is_constant(project_name):
@@ -138,7 +138,7 @@ def parse_project_id(value: object, argument: str = "project_id") -> str:
 def parse_project_ids(value: object) -> list[str]:
     """Return the ids in ``value``, without duplicates: a list of ids or projects, or a mapping by project id.
 
-    The list may be empty: then there is no work.
+    The list may be empty, in which case there is nothing to do.
     """
     if isinstance(value, str):
         check_not_empty("project_ids", value)
@@ -158,7 +158,7 @@ def parse_project_ids(value: object) -> list[str]:
 def parse_tag_names(value: object, argument: str = "tags") -> list[str]:
     """Return the tag names in ``value``: a name, a list of names, or tags as another task returned them.
 
-    The list may be empty: then there is no work.
+    The list may be empty, in which case there is nothing to do.
     """
     return list(dict.fromkeys(name for name, _ in _names(value, argument)))
 
@@ -240,7 +240,7 @@ def parse_last_day(expires_in: object, expires_on: object, *, start: datetime, n
 
     :param expires_in: a timedelta, counted from ``start``.
     :param expires_on: a date, an aware datetime, or ``YYYY-MM-DD``.
-    :param now: the current time; a last day before it is refused.
+    :param now: the current time; a last day in the past is refused.
     """
     if is_set(expires_in):
         argument, duration = "expires_in", parse_duration(expires_in, "expires_in")
@@ -254,13 +254,13 @@ def parse_last_day(expires_in: object, expires_on: object, *, start: datetime, n
         return None
     if last_day < now.astimezone(UTC).date():
         raise InvalidArgumentError(
-            f"{argument} ends on {last_day}, which is in the past: the tag would already have expired when it is added."
+            f"{argument} ends on {last_day}, which is in the past: the tag would have expired by the time it was added."
         )
     return last_day
 
 
 def check_not_empty(argument: str, value: object) -> None:
-    """Refuse None, a blank, an empty list, and the text of these, however they arrived."""
+    """Refuse None, a blank string, an empty list, and the text forms of these, however they arrived."""
     if value is None:
         raise InvalidArgumentError(f"{argument} is None.{_hint(value)}")
     if isinstance(value, str):
@@ -296,7 +296,7 @@ def parse_day(value: object) -> date:
 
 
 def _names(value: object, argument: str) -> list[tuple[str, bool]]:
-    """Return pairs of a name and whether it is literal, because another task returned it."""
+    """Return pairs of a name and whether it is literal, which it is if another task returned it."""
     if isinstance(value, (str, Mapping)):
         value = [value]
     if value is None or not isinstance(value, Iterable) or isinstance(value, bytes):
@@ -325,7 +325,7 @@ def _name(item: object, argument: str) -> tuple[str, bool]:
 
 
 def _check_not_rendered(argument: str, text: str) -> None:
-    """Refuse another task's output, a list or an object, that a template rendered to text."""
+    """Refuse another task's output, a list or an object, that a template has rendered to text."""
     if not text.lstrip().startswith(("[", "(", "{")):
         return
     try:

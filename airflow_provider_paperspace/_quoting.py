@@ -38,3 +38,8 @@ def quoted_list(names: Iterable[str]) -> str:
     shown = ", ".join(map(quoted, islice(names, MAX_NAMES)))
     more = sum(1 for _ in names)
     return f"{shown} and {more:,} more" if more else shown
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, for a message: ``1 project``, ``1,200 projects``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -276,7 +276,7 @@ def test_a_last_day_counts_from_the_start_in_utc() -> None:
         (
             NOT_SET,
             "2026-11-23",
-            "expires_on ends on 2026-11-23, which is in the past: the tag would already have expired when it is added.",
+            "expires_on ends on 2026-11-23, which is in the past: the tag would have expired by the time it was added.",
         ),
         (
             NOT_SET,

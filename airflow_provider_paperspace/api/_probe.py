@@ -1,6 +1,6 @@
-"""Questions to the service that the vendor's documentation leaves open, asked on one project.
+"""Questions about the service that the vendor's documentation leaves open, answered by trying on one project.
 
-Each question is a switch of the local Paperspace. The probe adds and removes tags of its own only, named
+Each question corresponds to a switch of the local Paperspace. The probe adds and removes only its own tags, named
 ``probe-<random>``. It is a pair of flows: :meth:`Probe.run` asks, :meth:`Probe.clean_up` removes what may be left. The
 caller runs the second however the first ends.
 """
@@ -21,7 +21,7 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE
 MAX_REQUESTS: Final = 60
 
 MAX_REQUESTS_TO_CLEAN_UP: Final = 12
-"""So many of them are kept for cleaning up."""
+"""How many of them are reserved for cleaning up."""
 
 MAX_NAME_LENGTH: Final = 1_024
 """The longest name that is tried, in characters."""
@@ -74,11 +74,11 @@ class _OpenError(Exception):
 
 
 class _LeftoverError(Exception):
-    """A tag of the probe could not be removed, so no more are added."""
+    """One of the probe's tags could not be removed, so no more are added."""
 
 
 class Probe:
-    """Asks all questions on one project.
+    """Asks all the questions, using one project.
 
     :param token: random letters and digits, for the names of its tags.
     """
@@ -89,9 +89,10 @@ class Probe:
         self._answers: dict[str, tuple[str, str]] = {}
         self._headers: dict[str, str] = {}
         self._max_requests = MAX_REQUESTS - MAX_REQUESTS_TO_CLEAN_UP
+        self._has_added = False
         self.requests = 0
         self.names: set[str] = set()
-        """Names of its own that the project may have."""
+        """Names of the probe's own tags that may be on the project."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -126,20 +127,19 @@ class Probe:
                 break
         sent = ", ".join(f"{name}: {value}" for name, value in self._headers.items())
         self._answers["rate-limit-headers"] = (sent, "sent") if sent else ("none", "none")
-        self._answers["foreign-project"] = ("open: cannot be found out with one key", "")
+        self._answers["foreign-project"] = ("open: cannot be determined with one key", "")
 
     def clean_up(self) -> Flow[list[str]]:
-        """Remove all tags of its own that the project has, and return the names of those that it still may have."""
+        """Remove all of the probe's own tags, and return the names of those that may still be there."""
         self._max_requests = MAX_REQUESTS
-        while self.names:
-            try:
-                response = yield from self._send(self._list(_LAST_PAGE))
-                names = [item.get("name") for item in _page(response)["items"]]
-                self.names = {name for name in names if isinstance(name, str) and self._is_own(name)}
+        try:
+            while self._has_added:
                 for name in sorted(self.names):
-                    yield from self._send(remove_request(self._project_id, name))
-            except (_OpenError, PaperspaceError):
-                break
+                    yield from self._try_to_remove(name)
+                self.names.update([str(item["name"]) for item in (yield from self._own())])
+                self._has_added = bool(self.names)
+        except (_OpenError, PaperspaceError):
+            pass  # the names tell
         return sorted(self.names)
 
     def _last_page_cursor(self, response: Response) -> Flow[tuple[str, str]]:
@@ -152,7 +152,9 @@ class Probe:
         if page["hasMore"]:
             page = _page((yield from self._send(self._list_projects(_LAST_PAGE))))
         if page["hasMore"]:
-            raise _OpenError(f"the project has more tags, and the team more projects, than {_MAX_MORE_PAGES} pages")
+            raise _OpenError(
+                f"the project has more tags, and the team more projects, than fit on {_MAX_MORE_PAGES} pages"
+            )
         if "nextPage" not in page:
             return "absent", "absent"
         return ("null", "null") if page["nextPage"] is None else (repr(page["nextPage"]), "")
@@ -197,12 +199,14 @@ class Probe:
         name = f"{self._prefix}a"
         yield from self._find(name)
         yield from self._send(remove_request(self._project_id, name.upper()))
-        is_there = any(item.get("name") == name for item in (yield from self._own()))
+        is_there = any(item["name"] == name for item in (yield from self._own()))
         yield from self._remove(name)
         return ("are different", "sensitive") if is_there else ("are the same", "insensitive")
 
     def _longest_name(self) -> Flow[tuple[str, str]]:
         """Find the limit by halving: about 10 names."""
+        for name in sorted(self.names):
+            yield from self._remove(name)
         longest, too_long, status = len(self._prefix), MAX_NAME_LENGTH + 1, 0
         length = MAX_NAME_LENGTH
         while too_long - longest > 1:
@@ -215,7 +219,9 @@ class Probe:
         if not status:
             return f"no limit up to {MAX_NAME_LENGTH:,}", "none"
         if longest == len(self._prefix):
-            raise _OpenError(f"a name of {too_long} characters, the shortest that was tried, was answered {status}")
+            raise _OpenError(
+                f"a name of {too_long} characters, the shortest that was tried, was answered with {status}"
+            )
         return f"{longest:,}, then {status}", f"{longest}/{status}" if status in (400, 500) else ""
 
     def _refuses(self, length: int) -> Flow[int]:
@@ -225,15 +231,16 @@ class Probe:
         if response.status >= 300:
             if response.status not in (409, 429):
                 return response.status
-            raise _OpenError(f"adding a name of {length:,} characters was answered {response.status}")
+            raise _OpenError(f"adding a name of {length:,} characters was answered with {response.status}")
         stored = _object(response).get("name")
         if stored != name:
-            raise _OpenError(f"a name of {length:,} characters was stored with {len(str(stored)):,}")
+            raise _OpenError(f"a name of {length:,} characters was stored as one of {len(str(stored)):,}")
         yield from self._remove(name)
         return 0
 
     def _add(self, name: str) -> Flow[Response]:
         self.names.add(name)
+        self._has_added = True
         response = yield from self._send(add_request(self._project_id, name))
         stored = _object(response).get("name")
         if isinstance(stored, str) and self._is_own(stored):
@@ -241,7 +248,7 @@ class Probe:
         return response
 
     def _add_new(self, name: str) -> Flow[None]:
-        """Add a name that the project does not have. Without a success, look whether it is there all the same."""
+        """Add a name that the project does not have. If that does not succeed, check whether it is there anyway."""
         try:
             response = yield from self._add(name)
         except TransportError:
@@ -252,17 +259,24 @@ class Probe:
 
     def _remove(self, name: str) -> Flow[None]:
         try:
-            response = yield from self._send(remove_request(self._project_id, name))
+            status = yield from self._try_to_remove(name)
         except TransportError as error:
             raise _LeftoverError(f"could not remove the probe's own tag: {error.problem}") from None
-        if response.status >= 300 and response.status != 404:
-            raise _LeftoverError(f"removing the probe's own tag was answered {response.status}")
+        if name in self.names:
+            raise _LeftoverError(f"removing the probe's own tag was answered with {status}")
+
+    def _try_to_remove(self, name: str) -> Flow[int]:
+        """Remove a tag, and forget its name if it is gone; return the status."""
+        response = yield from self._send(remove_request(self._project_id, name))
+        if response.status < 300 or response.status == 404:
+            self.names.discard(name)
+        return response.status
 
     def _find(self, name: str) -> Flow[dict[str, Any]]:
-        for item in (yield from self._own()):
-            if item.get("name") == name:
-                return item
-        raise _OpenError("the probe's own tag could not be added")
+        tags = {item["name"]: item for item in (yield from self._own())}
+        if name not in tags:
+            raise _OpenError("the probe's own tag could not be added")
+        return tags[name]
 
     def _own(self) -> Flow[list[dict[str, Any]]]:
         page = _page((yield from self._send(self._list(_LAST_PAGE))))
@@ -272,34 +286,33 @@ class Probe:
         return name.casefold().startswith(self._prefix)
 
     def _send(self, request: Request) -> Flow[Response]:
-        """Send a request, and once more after a server error, a 429, or without an answer unless it adds a tag.
+        """Send a request; retry once after a server error or a 429, or if there is no answer and it does not add a tag.
 
         :raises _OpenError: the probe has sent as many requests as it may.
         :raises TransportError: there was no answer.
         """
-        for last in (False, True):
-            if self.requests >= self._max_requests:
-                raise _OpenError(f"the probe may send {MAX_REQUESTS} requests, and has no more left")
-            self.requests += 1
-            try:
-                response = yield request
-            except TransportError as error:
-                if last or request.method == "POST":  # added again, it would be a tag that exists
-                    raise
-                request = replace(request, attempt=2, previous_problem=error.problem)
-                continue
-            self._headers.update(
-                {
-                    name: value
-                    for name, value in response.headers.items()
-                    if "ratelimit" in name or name == "retry-after"
-                }
-            )
-            if last or not (response.status >= 500 or response.status == 429):
-                return response
-            problem = f"the service answered {response.status}"
-            request = replace(request, attempt=2, retry_after_s=response.retry_after_s, previous_problem=problem)
-        raise AssertionError("unreachable")
+        try:
+            response = yield from self._send_once(request)
+        except TransportError as error:
+            if request.method == "POST":  # a second add might find the tag already there
+                raise
+            return (yield from self._send_once(replace(request, attempt=2, previous_problem=error.problem)))
+        if response.status < 500 and response.status != 429:
+            return response
+        problem = f"the service answered {response.status}"
+        request = replace(request, attempt=2, retry_after_s=response.retry_after_s, previous_problem=problem)
+        return (yield from self._send_once(request))
+
+    def _send_once(self, request: Request) -> Flow[Response]:
+        if self.requests >= self._max_requests:
+            raise _OpenError(f"the probe may send {MAX_REQUESTS} requests, and has no more left")
+        self.requests += 1
+        response = yield request
+        about = {
+            name: value for name, value in response.headers.items() if "ratelimit" in name or name == "retry-after"
+        }
+        self._headers.update(about)
+        return response
 
     def _list(self, query: str) -> Request:
         return _get(tags_path(self._project_id), query, f"Project {self._project_id!r}", "list its tags")
@@ -315,7 +328,7 @@ def _get(path: str, query: str, subject: str, action: str) -> Request:
 def _status(response: Response, *values: str) -> tuple[str, str]:
     status = str(response.status)
     if response.status == 429:
-        raise _OpenError("the service asked to slow down (429)")
+        raise _OpenError("the service asked the probe to slow down (429)")
     return status, status if status in values else ""
 
 
@@ -331,5 +344,5 @@ def _page(response: Response) -> dict[str, Any]:
     page = _object(response)
     items = page.get("items")
     if response.status >= 300 or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _OpenError(f"a list was answered with {response.status}, and no page")
+        raise _OpenError(f"a list request was answered with {response.status} and no page")
     return {**page, "hasMore": page.get("hasMore") is True}

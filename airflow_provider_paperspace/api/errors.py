@@ -136,7 +136,7 @@ class TagNotFoundError(PaperspaceError):
 
 
 class ConcurrentWriteError(PaperspaceError):
-    """Another writer changed tags of an exclusive set while it was being written. A retry resolves this.
+    """Another writer changed tags of an exclusive set while it was written, or holds a lease. A retry resolves this.
 
     :param names: names of the tags that are in the way, or that are missing again.
     """
@@ -219,7 +219,7 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409, and a second read showed that the tags still differ from what was asked."""
+    """409, and a second read showed that the tags still differ from what was asked for."""
 
 
 class RateLimitError(ApiError):
@@ -246,7 +246,7 @@ _ADVICE_BY_STATUS: Final = {
     404: "Check the project id (the last part of the project's address in the console), and that the key belongs to "
     "the project's team.",
     408: "The service timed out. Try again later.",
-    409: "Another writer changed the tag at the same time, or the project has the name in another spelling. "
+    409: "Another writer changed the tag at the same time, or the project already has this tag in another spelling. "
     "Check the project's tags.",
     413: "The tag name is too long for the service.",
     429: "Spread the requests over time, lower max_concurrency, or raise max_attempts on the connection.",
@@ -274,7 +274,7 @@ def _parse_error_body(body: bytes) -> tuple[str, str, object]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        # Edge servers answer with HTML; the beginning is enough for a person.
+        # Edge servers answer with HTML; the first part is enough for a human reader.
         return "", excerpt(" ".join(text.split())), None
     code, message = value.get("code"), value.get("message")
     details = value.get("details") or value.get("issues")
@@ -282,7 +282,7 @@ def _parse_error_body(body: bytes) -> tuple[str, str, object]:
 
 
 def _shortened(details: object) -> object:
-    """Return the details, or their beginning as text if they are long, or nested too deeply to be walked."""
+    """Return the details, or truncated text if they are too long, or nested too deeply to walk."""
     text = json.dumps(details, default=str)
     is_small = len(text) <= _MAX_DETAILS_CHARS and text.count("[") + text.count("{") <= _MAX_DETAILS_NESTED
     return details if is_small else excerpt(text)

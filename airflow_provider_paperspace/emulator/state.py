@@ -30,7 +30,7 @@ STATUS_BY_CODE: Final = {
     "CLIENT_CLOSED_REQUEST": 499,
     "INTERNAL_SERVER_ERROR": 500,
 }
-"""The error codes that the vendor lists, but METHOD_NOT_SUPPORTED: a wrong method answers 404. The set is open."""
+"""The error codes that the vendor lists, except METHOD_NOT_SUPPORTED: a wrong method is answered with 404."""
 
 DEFAULT_SEED: Final[Json] = {
     "team": {"id": "teacme00", "namespace": "acme"},
@@ -46,7 +46,7 @@ DEFAULT_SEED: Final[Json] = {
 
 
 class RefusalError(Exception):
-    """An error answer: one of the service's codes, a message, and pairs of an invalid field and what is wrong."""
+    """An error response: a code of the service, a message, and pairs of an invalid field and what is wrong with it."""
 
     def __init__(self, code: str, message: str, problems: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)
@@ -265,7 +265,7 @@ class Paperspace:
 
 
 _UNIQUE_CONSTRAINT_FAILED: Final = 'duplicate key value violates unique constraint "projectTags_projectId_tagId_key"'
-"""Such servers answer an unforeseen exception with its raw text."""
+"""Servers of this kind answer an unhandled exception with its raw text."""
 
 _EPOCH: Final = "2024-04-08T14:31:23.045Z"
 _TEAM_EXTRAS: Final = {"isPrivate": False, "maxMachines": 20, "analyticsId": 1}

@@ -23,13 +23,13 @@ from airflow_provider_paperspace._arguments import (
     parse_project_ids,
 )
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException, BaseOperator
+from airflow_provider_paperspace._quoting import count_of
 from airflow_provider_paperspace.api.models import TagChange
 from airflow_provider_paperspace.hooks.paperspace import open_hook
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, set_link
 from airflow_provider_paperspace.operators._batch import (
     BatchResult,
     StopSignal,
-    count_of,
     failure_table,
     run_batch,
     stopping_this_thread,

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_paperspace._compat import AirflowException
-from airflow_provider_paperspace._quoting import escaped
+from airflow_provider_paperspace._quoting import count_of, escaped
 from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
 
 if TYPE_CHECKING:
@@ -283,11 +283,6 @@ async def _finish(client: StoppableClient, workers: Sequence[asyncio.Task[None]]
     if running:
         await client.aclose()
         await asyncio.wait(running, timeout=_CLOSE_GRACE_S)
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun, for a message: ``1 project``, ``1,200 projects``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def failure_table(failed: dict[str, PaperspaceError], *, max_rows: int | None = None) -> str:

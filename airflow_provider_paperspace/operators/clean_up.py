@@ -24,13 +24,14 @@ from airflow_provider_paperspace._arguments import (
     parse_whole_number,
 )
 from airflow_provider_paperspace._compat import AirflowFailException
+from airflow_provider_paperspace._quoting import count_of
 from airflow_provider_paperspace.api._checks import check_project_id, check_tag_name, type_name
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError
 from airflow_provider_paperspace.api.models import TagTarget
 from airflow_provider_paperspace.api.project_tags import converge_project_tags, list_project_tags
 from airflow_provider_paperspace.links.paperspace import set_link
 from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures, run_instant, utc_now
-from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, count_of, table
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, table
 from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, push
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules, RulesJson
 from airflow_provider_paperspace.rules.patterns import Pattern

@@ -15,16 +15,21 @@ from airflow_provider_paperspace._arguments import (
     check_not_empty,
     is_constant,
     naming_task,
+    parse_bool,
     parse_tag_names,
 )
+from airflow_provider_paperspace._quoting import quoted, quoted_list
 from airflow_provider_paperspace.api import policies
-from airflow_provider_paperspace.api.project_tags import converge_project_tags
+from airflow_provider_paperspace.api.errors import ConcurrentWriteError
+from airflow_provider_paperspace.api.models import TagChange, TagTarget
+from airflow_provider_paperspace.api.project_tags import converge_project_tags, plan_project_tags
 from airflow_provider_paperspace.operators._base import ProjectTagsOperator, tags_as_json
 from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
-    from airflow_provider_paperspace.api.models import TagJson
+    from airflow_provider_paperspace.api._messages import Flow
+    from airflow_provider_paperspace.api.models import Tag, TagJson
 
 
 class ProjectTagLease:
@@ -43,8 +48,13 @@ class ProjectTagLease:
     ``ProjectTagSensor(tags="in-use/*", mode_of_match="none")`` waits until a project is free. If a run could not remove
     its tag, a clean-up can, with the pattern ``in-use/*``; the tag's ``dtCreated`` is when the lease was taken.
 
+    With ``exclusive=True`` only one run at a time holds the lease on a project. If another run holds it, ``lease_take``
+    fails and names the holder; set ``retries``, and each retry asks again. Two runs that take it at the same moment may
+    both step back, but never both hold it.
+
     :param task_id: prefix of the two task ids.
     :param tags: first part of the tag name, such as ``in-use`` for ``in-use/...``, or a list of these. Templated.
+    :param exclusive: whether to fail while another run holds the lease.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
@@ -58,6 +68,7 @@ class ProjectTagLease:
         *,
         task_id: str,
         tags: Tags,
+        exclusive: bool = False,
         project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
         project_name: str | NotSet = NOT_SET,
         project_ids: ProjectIds | NotSet = NOT_SET,
@@ -75,7 +86,7 @@ class ProjectTagLease:
             "paperspace_conn_id": paperspace_conn_id,
             **kwargs,
         }
-        self.take = TakeProjectTagLeaseOperator(task_id=f"{task_id}_take", **arguments)
+        self.take = TakeProjectTagLeaseOperator(task_id=f"{task_id}_take", exclusive=exclusive, **arguments)
         self.give_back = ReturnProjectTagLeaseOperator(task_id=f"{task_id}_return", **arguments)
         self.give_back.as_teardown(setups=[self.take])
 
@@ -96,6 +107,7 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
 
     :param tags: first part of the tag names: a name, or a list of names. Templated.
     :param lease_id: the ``task_id`` of the lease, from which part of the tag names is derived.
+    :param exclusive: whether to fail, with nothing left behind, while another run holds the lease.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
@@ -110,6 +122,7 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
         *,
         tags: Tags,
         lease_id: str,
+        exclusive: bool = False,
         project_id: str | Mapping[str, Any] | NotSet = NOT_SET,
         project_name: str | NotSet = NOT_SET,
         project_ids: ProjectIds | NotSet = NOT_SET,
@@ -127,6 +140,7 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
         )
         self.tags = tags
         self.lease_id = lease_id
+        self.exclusive = exclusive
         self.check_constants()
 
     def check_constants(self) -> None:
@@ -134,6 +148,7 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
         super().check_constants()
         with naming_task(self.task_id):
             check_not_empty("lease_id", self.lease_id)
+            parse_bool(self.exclusive, "exclusive")
             if is_constant(self.tags):
                 _parse_lease_tags(self.tags)
 
@@ -141,11 +156,11 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
         """Add the tags, and return them."""
         with self.open_hook() as hook, self.record_changes(context) as changes:
             names = lease_names(self.tags, self.lease_id, context)
-            policy = policies.adding(names)
+            take = take_exclusively if parse_bool(self.exclusive, "exclusive") else take_lease
             return self.run_for_projects(
                 hook,
                 context,
-                lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
+                lambda project_id: take(names, changes.start(project_id)),
                 lambda change: tags_as_json(change.present(names)),
             )
 
@@ -209,6 +224,60 @@ class ReturnProjectTagLeaseOperator(ProjectTagsOperator):
                 lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
                 lambda change: tags_as_json(change.removed),
             )
+
+
+def take_lease(names: Sequence[str], change: TagChange) -> Flow[TagChange]:
+    """Add the tags of a lease, whoever else holds it."""
+    return converge_project_tags(change.project_id, policies.adding(names), change)
+
+
+def take_exclusively(names: Sequence[str], change: TagChange) -> Flow[TagChange]:
+    """Add the tags of a lease if nobody else holds it, and remove them again if somebody took it at the same moment.
+
+    Of two runs, the one whose last read comes later sees the tag of the other. So never do both return.
+
+    :raises ConcurrentWriteError: another run holds the lease.
+    """
+    free = _taking_if_free(names, change.project_id)
+    yield from converge_project_tags(change.project_id, free, change)
+    try:
+        yield from plan_project_tags(change.project_id, free)
+    except ConcurrentWriteError:
+        returned = TagChange(change.project_id)
+        try:
+            yield from converge_project_tags(change.project_id, policies.removing(names), returned)
+        finally:
+            _subtract(returned, change)
+        raise
+    return change
+
+
+def _taking_if_free(names: Sequence[str], project_id: str) -> policies.Policy:
+    """Return the policy that wants the tags of a lease present, and raises if another run holds it."""
+    prefixes = tuple(f"{name.rpartition('/')[0]}/" for name in names)
+
+    def policy(tags: Mapping[str, Tag]) -> TagTarget:
+        holders = [name for name in tags if name.startswith(prefixes) and name not in names]
+        if holders:
+            raise ConcurrentWriteError(
+                f"another run holds it: {quoted_list(holders)}",
+                tuple(holders),
+                subject=f"Project {quoted(project_id)}",
+                action="take the lease",
+                advice="A retry takes it once it is returned. If that run is over, remove its tag.",
+            )
+        return TagTarget(present=tuple(names))
+
+    return policy
+
+
+def _subtract(returned: TagChange, change: TagChange) -> None:
+    """Take what was returned out of the record of what was taken."""
+    taken = [tag.name for tag in change.added]
+    change.added = [tag for tag in change.added if tag.name not in [other.name for other in returned.removed]]
+    change.removed += [tag for tag in returned.removed if tag.name not in taken]
+    change.unsettled += returned.unsettled
+    change.after = returned.after or change.after
 
 
 def lease_names(tags: object, lease_id: str, context: Context) -> list[str]:

@@ -34,10 +34,11 @@ from airflow_provider_paperspace._arguments import (
     parse_prefix,
     parse_tag_names,
 )
-from airflow_provider_paperspace._quoting import quoted_list
+from airflow_provider_paperspace._quoting import count_of, quoted_list
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api._checks import check_order
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
+from airflow_provider_paperspace.api.models import TagTarget
 from airflow_provider_paperspace.api.project_tags import (
     converge_project_tags,
     list_project_tags,
@@ -52,9 +53,14 @@ from airflow_provider_paperspace.operators._base import (
     tags_as_json,
     utc_now,
 )
-from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, count_of
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY
 from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, parse_records
-from airflow_provider_paperspace.rules.expiry import ExpiringName, has_unreadable_date, parse_expiring_name
+from airflow_provider_paperspace.rules.expiry import (
+    ExpiringName,
+    has_unreadable_date,
+    other_marks,
+    parse_expiring_name,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
@@ -137,6 +143,8 @@ class AddProjectTagOperator(ProjectTagsOperator):
         ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
     :param expires_on: the last day on which the tags are valid, instead of ``expires_in``: a date, or ``YYYY-MM-DD``.
         Templated.
+    :param renew: whether to remove marks of the same name with an earlier last day, once the new one is added, so that
+        a nightly renewal leaves one mark. Needs ``expires_in`` or ``expires_on``.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
     """
@@ -152,6 +160,7 @@ class AddProjectTagOperator(ProjectTagsOperator):
         project_ids: ProjectIds | NotSet = NOT_SET,
         expires_in: timedelta | NotSet = NOT_SET,
         expires_on: date | str | NotSet = NOT_SET,
+        renew: bool = False,
         max_concurrency: int = DEFAULT_MAX_CONCURRENCY,
         paperspace_conn_id: str = "paperspace_default",
         **kwargs: Any,
@@ -169,6 +178,7 @@ class AddProjectTagOperator(ProjectTagsOperator):
         self.tags = tags
         self.expires_in = expires_in
         self.expires_on = expires_on
+        self.renew = renew
         self.check_constants()
 
     def check_constants(self) -> None:
@@ -179,6 +189,8 @@ class AddProjectTagOperator(ProjectTagsOperator):
                 parse_duration(self.expires_in, "expires_in")
             if is_set(self.expires_on) and is_constant(self.expires_on):
                 parse_day(self.expires_on)
+            if parse_bool(self.renew, "renew") and not (is_set(self.expires_in) or is_set(self.expires_on)):
+                raise InvalidArgumentError("renew needs expires_in or expires_on.")
             if is_constant(self.tags):
                 parse_tag_names(self.tags)
 
@@ -187,14 +199,20 @@ class AddProjectTagOperator(ProjectTagsOperator):
         with self.open_hook() as hook, self.record_changes(context) as changes:
             last_day = parse_last_day(self.expires_in, self.expires_on, start=run_instant(context), now=utc_now())
             names = parse_tag_names(self.tags)
-            if last_day is not None:
-                names = [_expiring_name(name, last_day) for name in names]
-            policy = policies.adding(names)
+            if last_day is None:
+                policy = policies.adding(names)
+                return self.run_for_projects(
+                    hook,
+                    context,
+                    lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
+                    lambda change: tags_as_json(change.present(names)),
+                )
+            marks, renew = [_expiring_name(name, last_day) for name in names], parse_bool(self.renew, "renew")
             return self.run_for_projects(
                 hook,
                 context,
-                lambda project_id: converge_project_tags(project_id, policy, changes.start(project_id)),
-                lambda change: tags_as_json(change.present(names)),
+                lambda project_id: _mark(marks, changes.start(project_id), renew=renew),
+                lambda change: tags_as_json(change.present(map(str, marks))),
             )
 
 
@@ -423,12 +441,31 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
             return changes.records()
 
 
-def _expiring_name(name: str, last_day: date) -> str:
+def _mark(marks: Sequence[ExpiringName], change: TagChange, *, renew: bool) -> Flow[TagChange]:
+    """Add marks to a project and, to renew them, remove the earlier ones of the same names."""
+
+    def policy(tags: Mapping[str, Tag]) -> TagTarget:
+        pairs = [(mark, other) for mark in marks for other in other_marks(mark, tags)]
+        earlier = [str(other) for mark, other in pairs if other.last_day < mark.last_day] if renew else []
+        staying = [str(other) for _, other in pairs if str(other) not in earlier]
+        if staying:
+            log.info(
+                "Project %r: other marks of the same name stay: %s%s",
+                change.project_id,
+                quoted_list(staying),
+                "" if renew else ". To replace earlier ones, set renew=True",
+            )
+        return TagTarget(present=tuple(map(str, marks)), absent=tuple(earlier))
+
+    return converge_project_tags(change.project_id, policy, change)
+
+
+def _expiring_name(name: str, last_day: date) -> ExpiringName:
     if parse_expiring_name(name) is not None or has_unreadable_date(name):
         raise InvalidArgumentError(
             f"The tag name {name!r} already has a date. Remove the date, or leave out expires_in and expires_on."
         )
-    return str(ExpiringName(name, last_day))
+    return ExpiringName(name, last_day)
 
 
 def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:

@@ -16,12 +16,12 @@ from airflow_provider_paperspace._arguments import (
     parse_bool,
     parse_patterns,
 )
-from airflow_provider_paperspace._quoting import quoted_list
+from airflow_provider_paperspace._quoting import count_of, quoted_list
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError
 from airflow_provider_paperspace.api.project_tags import list_project_tags
 from airflow_provider_paperspace.links.paperspace import set_link
 from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures
-from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, count_of
+from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY
 from airflow_provider_paperspace.rules.patterns import Pattern, first_match
 from airflow_provider_paperspace.rules.watching import TagCondition
 

@@ -7,6 +7,7 @@ December. A name may contain other ``@`` characters; only what follows the last 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -49,6 +50,12 @@ def parse_expiring_name(name: str) -> ExpiringName | None:
         return ExpiringName(base, date.fromisoformat(text))
     except ValueError:
         return None
+
+
+def other_marks(mark: ExpiringName, names: Iterable[str]) -> list[ExpiringName]:
+    """Return the marks with the same name and another last day, the earliest first."""
+    marks = [found for name in names if (found := parse_expiring_name(name)) is not None and found.name == mark.name]
+    return sorted((found for found in marks if found != mark), key=lambda found: found.last_day)
 
 
 def has_unreadable_date(name: str) -> bool:

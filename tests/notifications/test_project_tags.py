@@ -220,6 +220,6 @@ async def _open_without_threads(hook: PaperspaceHook, *, max_attempts: int, time
 @pytest.mark.parametrize("given", [{}, {"project_id": "p1", "project_name": "one"}])
 def test_a_notifier_takes_exactly_one_project(given: dict[str, Any]) -> None:
     with pytest.raises(
-        InvalidArgumentError, match="ProjectTagNotifier.*set exactly one of project_id and project_name"
+        InvalidArgumentError, match="ProjectTagNotifier.*set exactly one of project_id, project_name and project_ids"
     ):
         ProjectTagNotifier(add="x", **given)

@@ -17,7 +17,7 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.operators._base import run_instant, utc_now
 from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator, _expiring_name
 from airflow_provider_paperspace.rules.expiry import ExpiringName, has_unreadable_date, parse_expiring_name
-from tests.operators.task import RUN_AT, Task, names, rendered
+from tests.operators.task import RUN_AT, Task, names, rendered, writes
 
 NAMES = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")) | st.sampled_from("@-0123"), min_size=1
@@ -81,7 +81,7 @@ def test_a_task_takes_one_kind_of_expiry() -> None:
 
 @given(name=PLAIN_NAMES, day=st.dates())
 def test_a_name_with_a_last_day_is_read_back(name: str, day: date) -> None:
-    assert parse_expiring_name(_expiring_name(name, day)) == ExpiringName(name, day)
+    assert parse_expiring_name(str(_expiring_name(name, day))) == ExpiringName(name, day)
 
 
 @pytest.mark.parametrize("name", ["gpu@2026-12-01", "gpu@2026-13-01"])
@@ -173,3 +173,70 @@ def test_an_expiry_of_today_is_written(server: LocalPaperspaceServer) -> None:
     assert names(Task(AddProjectTagOperator, project_id="p1", tags="x", expires_on="2026-11-24").run()) == [
         "x@2026-11-24"
     ]
+
+
+def on_p1(server: LocalPaperspaceServer, *tags: str) -> None:
+    server.reset(seed={"projects": [{"id": "p1", "tags": list(tags)}, {"id": "p2", "tags": list(tags)}]})
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize(
+    ("there", "renew", "left"),
+    [
+        ([], True, ["gpu@2026-12-08"]),
+        (["gpu@2026-12-01"], True, ["gpu@2026-12-08"]),
+        (["gpu@2026-12-01"], False, ["gpu@2026-12-01", "gpu@2026-12-08"]),
+        (["gpu@2025-01-01", "gpu@2026-12-07"], True, ["gpu@2026-12-08"]),
+        (["gpu@2026-12-08"], True, ["gpu@2026-12-08"]),
+        (["gpu@2026-12-09"], True, ["gpu@2026-12-09", "gpu@2026-12-08"]),
+        (["gpu", "cpu@2026-12-01", "gpu@soon", "GPU@2026-12-01"], True, None),
+        (["a@gpu@2026-12-01", "gpu@2026-13-01"], True, None),
+    ],
+)
+def test_a_renewal_replaces_earlier_marks_of_the_name_alone(
+    server: LocalPaperspaceServer, there: list[str], renew: bool, left: list[str] | None
+) -> None:
+    on_p1(server, *there)
+    task = Task(AddProjectTagOperator, project_id="p1", tags="gpu", expires_on="2026-12-08", renew=renew)
+    assert names(task.run()) == ["gpu@2026-12-08"]
+    assert server.paperspace.tag_names("p1") == (left or [*there, "gpu@2026-12-08"])
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_renewal_adds_before_it_removes_on_each_project(server: LocalPaperspaceServer) -> None:
+    on_p1(server, "gpu@2026-12-01")
+    arguments = {"project_ids": ["p1", "p2"], "tags": "gpu", "expires_on": "2026-12-08", "renew": True}
+    task = Task(AddProjectTagOperator, **arguments, max_concurrency=1)
+    task.run()
+    assert [write.split("?")[0] for write in writes(server)] == [
+        f"{method} /projects/{id_}/tags" for id_ in ("p1", "p2") for method in ("POST", "DELETE")
+    ]
+    assert task.pushed["change"]["p2"]["removed"] == ["gpu@2026-12-01"], "an undo brings it back"
+    server.app.requests.clear()
+    Task(AddProjectTagOperator, **arguments).run()
+    assert not writes(server), "a second renewal changes nothing"
+
+
+@pytest.mark.usefixtures("connection")
+@pytest.mark.parametrize(
+    ("there", "renew", "line"),
+    [
+        ("gpu@2026-12-01", False, "'gpu@2026-12-01'. To replace earlier ones, set renew=True"),
+        ("gpu@2026-12-09", True, "'gpu@2026-12-09'"),
+    ],
+)
+def test_marks_that_stay_are_logged(
+    server: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, there: str, renew: bool, line: str
+) -> None:
+    on_p1(server, there)
+    Task(AddProjectTagOperator, project_id="p1", tags="gpu", expires_on="2026-12-08", renew=renew).run()
+    assert f"Project 'p1': other marks of the same name stay: {line}" in [r.getMessage() for r in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [({"renew": True}, "renew needs expires_in or expires_on"), ({"renew": None}, "renew is None; it must be True or")],
+)
+def test_a_renewal_without_a_day_is_refused(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"^Task 'task': {complaint}"):
+        Task(AddProjectTagOperator, project_id="p1", tags="gpu", **arguments)

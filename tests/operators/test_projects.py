@@ -95,7 +95,7 @@ def test_a_project_deleted_meanwhile_is_left_out(world: LocalPaperspaceServer) -
     [
         (["vision-a", "vision-c"], r"no project is named 'vision-c' \(similar: 'vision-[ab]', 'vision-[ab]'\)"),
         ("Speech", r"no project is named 'Speech' \(similar: 'speech'\)\. Check the spelling"),
-        (["x", "q"], r"no project is named 'x', 'q'\. Check the spelling .* or set missing_ok=True"),
+        (["x", "q"], r"no project is named 'x' or 'q'\. Check the spelling .* or set missing_ok=True"),
         ("gone", "no project is named 'gone'"),
         ({"id": "p1", "name": "vision-*"}, r"no project is named 'vision-\*'"),
     ],

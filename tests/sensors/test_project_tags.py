@@ -99,6 +99,7 @@ def test_a_deferred_sensor_passes_a_deadline_to_its_trigger(server: LocalPapersp
     assert before + timedelta(seconds=3600) <= deadline <= datetime.now(UTC) + timedelta(seconds=3600)
     assert arguments == {
         "project_id": "p1",
+        "project_ids": None,
         "tags": ["approved", {"name": "eval:*"}],
         "mode_of_match": "any",
         "paperspace_conn_id": "paperspace_default",
@@ -151,7 +152,7 @@ BAD_ARGUMENTS = [
     ("argument", "value", "complaint"),
     [
         *BAD_ARGUMENTS,
-        ("project_name", "", "set exactly one of project_id and project_name"),
+        ("project_name", "", "set exactly one of project_id, project_name and project_ids"),
         ("mode_of_match", "most", "mode_of_match is 'most'"),
         ("max_failures", -1, "max_failures is -1"),
     ],
@@ -299,7 +300,7 @@ def test_the_constructor_leaves_templates_alone() -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"project_id": "p", "project_name": "one"}])
 def test_a_sensor_needs_exactly_one_project(arguments: dict[str, Any]) -> None:
-    with pytest.raises(InvalidArgumentError, match="set exactly one of project_id and project_name"):
+    with pytest.raises(InvalidArgumentError, match="set exactly one of project_id, project_name and project_ids"):
         ProjectTagSensor(task_id="t", tags="x", **arguments)
 
 

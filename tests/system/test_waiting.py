@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +25,12 @@ MODES = ("poke", "reschedule", "deferred")
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[LocalPaperspaceServer]:
-    projects = [{"id": "waiting", "tags": []}, {"id": "stopped", "tags": []}, {"id": "notified", "tags": ["fresh"]}]
+    projects = [
+        {"id": "waiting", "tags": []},
+        {"id": "stopped", "tags": []},
+        {"id": "leased"},
+        {"id": "notified", "tags": ["fresh"]},
+    ]
     projects += [{"id": id_, "tags": ["ready:old"]} for id_ in PROJECTS]
     with LocalPaperspaceServer(api_key=API_KEY, seed={"projects": projects}) as server:
         yield server
@@ -182,6 +187,41 @@ def test_a_stopped_task_writes_no_more_and_says_what_it_did(real: RealAirflow, w
     assert writes() in (known, record["added"]), "each write that arrived is in the record"
     there = set(world.paperspace.tag_names("stopped"))
     assert set(record["added"]) <= there <= set(known)
+
+
+class KillingWorkers(deque[Any]):
+    """The server's record of requests; once a write of the lease took effect, it kills the worker before the answer."""
+
+    def __init__(self, requests: deque[Any], real: RealAirflow) -> None:
+        super().__init__(requests, requests.maxlen)
+        self._real = real
+        self.killed: list[str] = []
+
+    def append(self, request: Any) -> None:
+        super().append(request)
+        task_id = {"POST": "lease_take", "DELETE": "lease_return"}.get(request.method)
+        if task_id is not None and task_id not in self.killed and request.target.startswith("/projects/leased/"):
+            self.killed.append(task_id)
+            worker = self._real.worker_of("leased", task_id)
+            assert worker is not None
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif(ON_AIRFLOW_2, reason="the process of a task is found by its title, which Airflow 3 sets")
+def test_a_lease_outlives_its_killed_workers_and_is_returned(
+    real: RealAirflow, world: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killing = KillingWorkers(world.app.requests, real)
+    monkeypatch.setattr(world.app, "requests", killing)
+    real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'leased'"))
+    real.command("dags", "trigger", "leased")
+    real.wait("the end", lambda: set(real.states("leased").values()) == {"success"})
+    assert killing.killed == ["lease_take", "lease_return"]
+    assert world.paperspace.tag_names("leased") == [], "nothing is left behind"
+    ((value,),) = real.rows("SELECT value FROM xcom WHERE task_id = 'work' AND key = 'return_value'")
+    assert str(value).count("in-use/leased-") == 1, "taken twice, it was one tag"
+    tries = dict(real.rows("SELECT task_id, try_number FROM task_instance WHERE dag_id = 'leased'"))
+    assert tries == {"lease_take": 2, "work": 1, "lease_return": 2}
 
 
 def _let_a_third_of_the_polls_fail(world: LocalPaperspaceServer, number: int) -> None:
