@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from airflow_provider_paperspace._arguments import (
     NotSet,
@@ -123,6 +123,8 @@ class ProjectTagsOperator(PaperspaceOperator):
     """
 
     template_fields: Sequence[str] = ("project_id", "project_name", "project_ids", "paperspace_conn_id")
+    # Of the fields of all operators that derive from this one.
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("project_id", "project_ids", "tags"), "json")
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 from airflow_provider_paperspace._arguments import (
     NOT_SET,
@@ -137,6 +137,12 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     def __init__(
         self,
         *,
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "project_ids": "json",
+        "names": "json",
+        "keep": "json",
+        "plan": "json",
+    }
         project_ids: ProjectIds | NotSet = NOT_SET,
         all_projects: bool = False,
         plan: Mapping[str, Any] | NotSet = NOT_SET,

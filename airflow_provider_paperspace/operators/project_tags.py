@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_paperspace._arguments import (
     NOT_SET,
@@ -406,6 +406,7 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
     """
 
     template_fields: Sequence[str] = ("change", "paperspace_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"change": "json"}
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_paperspace._arguments import (
     NOT_SET,
@@ -51,6 +51,7 @@ class ListProjectsOperator(PaperspaceOperator):
     """
 
     template_fields: Sequence[str] = ("name", "tagged", "untagged", "paperspace_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("name", "tagged", "untagged"), "json")
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_paperspace._arguments import (
     NOT_SET,
@@ -76,6 +76,7 @@ class ProjectTagSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("project_id", "project_name", "project_ids", "tags", "paperspace_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("project_id", "project_ids", "tags"), "json")
     operator_extra_links = (PaperspaceProjectLink(),)
 
     def __init__(
