@@ -29,9 +29,10 @@ from airflow_provider_paperspace.api._checks import check_project_id, check_tag_
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError
 from airflow_provider_paperspace.api.models import TagTarget
 from airflow_provider_paperspace.api.project_tags import converge_project_tags, list_project_tags
-from airflow_provider_paperspace.links.paperspace import set_link
+from airflow_provider_paperspace.links.paperspace import console_url, set_link
 from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures, run_instant, utc_now
 from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, table
+from airflow_provider_paperspace.operators._markdown import report_as_markdown
 from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, push
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules, RulesJson
 from airflow_provider_paperspace.rules.patterns import Pattern
@@ -78,6 +79,8 @@ class Report(TypedDict):
     :param spared: what was planned but not removed: it was already gone, is kept, or is no longer stale.
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
+    :param markdown: the report as a text to read: the totals, the first 200 rows of the plan, with links to the
+        console if the connection has a *Team*, and the tags with an unreadable date.
     """
 
     dry_run: bool
@@ -88,6 +91,7 @@ class Report(TypedDict):
     spared: list[Exemption]
     unreadable: list[Exemption]
     failed: dict[str, str]
+    markdown: str
 
 
 class CleanUpProjectTagsOperator(PaperspaceOperator):
@@ -106,7 +110,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
 
     Returns a report as plain JSON: the plan, what was removed, what was left in place and why. The report of a dry run
-    is a plan, which a later task, perhaps after an approval, takes as ``plan``.
+    is a plan, which a later task, perhaps after an approval, takes as ``plan``; its ``markdown`` is a text to approve.
 
     Set exactly one of ``project_ids``, ``all_projects`` and ``plan``.
 
@@ -133,16 +137,16 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         "is_dry_run",
         "paperspace_conn_id",
     )
-
-    def __init__(
-        self,
-        *,
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "project_ids": "json",
         "names": "json",
         "keep": "json",
         "plan": "json",
     }
+
+    def __init__(
+        self,
+        *,
         project_ids: ProjectIds | NotSet = NOT_SET,
         all_projects: bool = False,
         plan: Mapping[str, Any] | NotSet = NOT_SET,
@@ -208,6 +212,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             if reading.interrupted or reading.fatal:
                 raise_for_failures(reading)
             _log_plan(report)
+            report["markdown"] = report_as_markdown(report, console_url(hook.settings))
             if len(report["planned"]) > max_removals:
                 push(context, "return_value", report)
                 message = (
@@ -224,6 +229,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
                 removing = self._remove(hook, rules, report, changes)
             result = _combined(reading, removing)
             report["failed"] = {project_id: str(error) for project_id, error in result.failed.items()}
+            report["markdown"] = report_as_markdown(report, console_url(hook.settings))
             if result.failed or result.remaining:
                 push(context, "return_value", report)
             raise_for_failures(result)
@@ -317,6 +323,7 @@ def _empty_report(rules: CleanUpRules, *, dry_run: bool) -> Report:
         "spared": [],
         "unreadable": [],
         "failed": {},
+        "markdown": "",
     }
 
 

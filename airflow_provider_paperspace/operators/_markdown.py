@@ -1,0 +1,102 @@
+"""The report of a clean-up as Markdown, for the person who approves it.
+
+Names, ids and reasons come from outside: anybody can name a tag ``[free GPUs](https://example.com)``. Backslashes and
+character references do not help against this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
+into links after it has resolved them. It never looks into a code span. So every name is a code span, and so is each
+word of other text that is more than letters and digits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_paperspace._quoting import count_of, printable
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace.operators.clean_up import Report
+
+MAX_ROWS: Final = 200
+
+T = TypeVar("T")
+
+# In a code span all else is literal. A pipe would end the cell, backslash or not; spaces at the ends would be lost. The
+# "<" is for readers that take the text for HTML.
+_UNSAFE_IN_CODE: Final = re.compile(r"[`|<]|^ | $|(?<= ) ")
+
+
+def report_as_markdown(report: Report, projects_url: str) -> str:
+    """Return a heading with the totals, the plan as a table, and the tags with an unreadable date as another.
+
+    :param projects_url: address of the page with the team's projects in the console, without a trailing slash; empty
+        if it is not known, and then there are no links.
+    """
+    planned, unreadable = report["planned"], report["unreadable"]
+    blocks = [f"### {_title(report)}"]
+    if report["failed"]:
+        blocks.append(f"{count_of(len(report['failed']), 'project')} failed; the log of the task has the errors.")
+    if planned:
+        blocks += _table(
+            ("Project", "Tag", "Reason"),
+            planned,
+            lambda item: (
+                _project(item["project_id"], item["project"], projects_url),
+                _code(item["tag"]),
+                _prose(item["reason"]),
+            ),
+        )
+    if unreadable:
+        blocks.append(f"#### {count_of(len(unreadable), 'tag')} with an unreadable date, left in place")
+        blocks += _table(
+            ("Project", "Tag", "Why"),
+            unreadable,
+            lambda item: (_project(item["project_id"], "", projects_url), _code(item["tag"]), _prose(item["why"])),
+        )
+    return "\n\n".join(blocks)
+
+
+def _title(report: Report) -> str:
+    planned = report["planned"]
+    if not report["dry_run"]:
+        return f"{len(report['removed']):,} of {count_of(len(planned), 'planned tag')} removed"
+    affected = len({removal["project_id"] for removal in planned})
+    return f"{count_of(len(planned), 'tag')} to remove from {affected:,} of {count_of(report['projects'], 'project')}"
+
+
+def _table(header: Sequence[str], items: Sequence[T], row_of: Callable[[T], Sequence[str]]) -> list[str]:
+    """Return a table of the first items and, below it, how many more there are."""
+    rows = [header, ["---"] * len(header), *map(row_of, items[:MAX_ROWS])]
+    blocks = ["\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    hidden = len(items) - MAX_ROWS
+    return [*blocks, f"and {hidden:,} more"] if hidden > 0 else blocks
+
+
+def _project(project_id: str, name: str, projects_url: str) -> str:
+    """Return a project's name and id, with a link to the console."""
+    label = _prose(name)
+    text = label or _code(project_id)
+    if projects_url:
+        text = f"[{text}]({_quoted(projects_url, safe=':/%')}/{_quoted(project_id)})"
+    return f"{text} {_code(project_id)}" if label else text
+
+
+def _quoted(text: str, *, safe: str = "") -> str:
+    return quote(text, safe=safe, errors="replace")  # UTF-8 has no lone surrogates, JSON has
+
+
+def _code(text: str) -> str:
+    """Return a code span with the text; what would end the span or the cell is escaped as in Python."""
+    literal = _UNSAFE_IN_CODE.sub(lambda match: rf"\x{ord(match[0]):02x}", printable(text))
+    return f"`{literal}`"
+
+
+def _prose(text: str) -> str:
+    """Return the text with each word as a code span that is not plain; empty if it is blank."""
+    return " ".join(_word(word) for word in printable(text).split())
+
+
+def _word(word: str) -> str:
+    is_plain = re.sub("[-,'&]", "", word).isalnum()
+    return word.replace("&", "&amp;") if is_plain else _code(word)
