@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,40 @@ def test_a_run_by_an_event_removes_its_tag(world: LocalPaperspaceServer) -> None
     assert "ready" not in world.paperspace.tag_names("prmximcci")
 
 
-@pytest.mark.skipif(not ON_AIRFLOW_2, reason="Airflow 3 has event-driven scheduling")
-def test_on_airflow_2_the_event_example_has_no_dag() -> None:
-    assert not hasattr(load("dags/example_tag_driven.py"), "dag")
+@pytest.mark.skipif(not ON_AIRFLOW_2, reason="Airflow 3 has event-driven scheduling, and approvals")
+@pytest.mark.parametrize("example", ["example_tag_driven", "example_cleanup_with_approval"])
+def test_on_airflow_2_an_example_for_airflow_3_has_no_dag(example: str) -> None:
+    assert not hasattr(load(f"dags/{example}.py"), "dag")
+
+
+def answer(option: str) -> Callable[[Any], None]:
+    """Return a change to a DAG: its approval gets this answer at once. A real one is in tests/system."""
+
+    def change(dag: Any) -> None:
+        approve = dag.task_dict["approve"]
+        event = {"chosen_options": [option], "params_input": {}, "responded_by_user": None}
+        event["responded_at"] = datetime(2026, 12, 1, tzinfo=UTC)
+        approve.execute = lambda context: approve.execute_complete(context, event)
+
+    return change
+
+
+@NEEDS_3
+@pytest.mark.parametrize("option", ["Approve", "Reject"])
+def test_a_clean_up_waits_for_an_approval(world: LocalPaperspaceServer, option: str) -> None:
+    world.paperspace.add_tag("prspeech01", {"name": "stale:keep-me"})
+    result = run("dags/example_cleanup_with_approval.py", change=answer(option))
+    assert (result.state, result.tasks["approve"]) == ("success", "success")
+    assert result.tasks["apply"] == ("success" if option == "Approve" else "skipped")
+    stale = [tag for id_ in ("prspeech01", "prranking1") for tag in world.paperspace.tag_names(id_) if "stale" in tag]
+    assert stale == (["stale:keep-me"] if option == "Approve" else ["stale:2026-01", "stale:keep-me", "stale:2025-11"])
+
+
+@NEEDS_3
+def test_without_stale_tags_nobody_is_asked(world: LocalPaperspaceServer) -> None:
+    world.reset(seed={"projects": [{"id": "p1", "tags": ["gpu", "stale:keep-me"]}]})
+    result = run("dags/example_cleanup_with_approval.py")
+    assert (result.state, result.tasks["approve"], result.tasks["apply"]) == ("success", "skipped", "skipped")
 
 
 @pytest.mark.parametrize(("fail", "tag"), [(True, "failed"), (False, "healthy")])
@@ -256,7 +288,12 @@ def test_an_undo_covers_both_tries_of_a_task(world: LocalPaperspaceServer) -> No
 
 
 EXAMPLES = sorted(path.stem for path in (REPOSITORY / "dags").glob("*.py"))
-RUNNABLE = [name for name in EXAMPLES if not (ON_AIRFLOW_2 and name == "example_tag_driven")]
+ONLY_ON_AIRFLOW_3 = ("example_cleanup_with_approval", "example_tag_driven")
+RUNNABLE = [name for name in EXAMPLES if not (ON_AIRFLOW_2 and name in ONLY_ON_AIRFLOW_3)]
+
+
+CHANGES = {"example_cleanup_with_approval": answer("Approve")}
+"""What an example needs that would otherwise wait for a person."""
 
 
 def prepare(world: LocalPaperspaceServer, example: str) -> None:
@@ -268,7 +305,7 @@ def prepare(world: LocalPaperspaceServer, example: str) -> None:
 @pytest.mark.parametrize("example", RUNNABLE)
 def test_each_example_runs_with_or_without_a_date(world: LocalPaperspaceServer, example: str, has_date: bool) -> None:
     prepare(world, example)
-    result = run(f"dags/{example}.py", has_date=has_date)
+    result = run(f"dags/{example}.py", change=CHANGES.get(example, lambda dag: None), has_date=has_date)
     assert result.state == "success"
     assert set(result.tasks.values()) <= {"success", "skipped"}
 
@@ -281,6 +318,7 @@ def give_up_at_once(dag: Any) -> None:
 FAILURES: dict[str, dict[str, Any]] = {
     "example_approval_gate": {"change": give_up_at_once},
     "example_cleanup_schedule": {"max_removals": 0},
+    "example_cleanup_with_approval": {},
     "example_pipeline_stages": {"fail": True},
     "example_stage_board": {"fail": True},
     "example_tag_cleanup": {},

@@ -14,6 +14,7 @@ from markdown_it.token import Token
 
 from airflow_provider_paperspace.operators._markdown import MAX_ROWS, report_as_markdown
 from airflow_provider_paperspace.operators.clean_up import Exemption, Removal, Report
+from tests.conftest import REPOSITORY
 
 CONSOLE = "https://console.paperspace.com/acme/projects"
 RULES: Any = {}
@@ -176,3 +177,7 @@ def test_no_text_gets_out_of_its_cell(
     # Airflow's UI turns addresses in plain text into links, whatever was escaped in it.
     plain = "".join(token.content for token in inside if token.type.startswith("text"))
     assert not re.search(r"https?://|www\.|@", plain)
+
+
+def test_the_guide_states_how_many_rows_are_shown() -> None:
+    assert f"Each table has at most {MAX_ROWS} rows" in (REPOSITORY / "docs/guide.md").read_text()

@@ -37,6 +37,7 @@ class RealAirflow:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         # Workers ask the API server; without ports of its own, two Airflows on one machine talk to each other.
         api, triggers, workers = (str(_free_port()) for _ in range(3))
+        self.api_url = f"http://127.0.0.1:{api}"
         bundle = {
             "name": "system",
             "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
