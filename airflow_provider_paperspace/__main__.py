@@ -165,13 +165,14 @@ def _settings_lines(settings: ConnectionSettings) -> Iterator[str]:
         "max attempts": str(settings.client.max_attempts),
         "team": settings.team or "not set",
         "console URL": settings.console_url,
+        "protected tags": ", ".join(map(str, settings.client.protected_tags)) or "none",
     }
     for name, value in values.items():
-        yield f"  {name:<13} {value:<36} {settings.sources[name]}"
+        yield f"  {name:<14} {value:<36} {settings.sources[name]}"
     for name, variable, value in _environment(settings):
-        yield f"  {name:<13} {value:<36} environment variable {variable}"
+        yield f"  {name:<14} {value:<36} environment variable {variable}"
     if settings.unknown_extras:
-        yield f"  ignored       Extra {', '.join(map(repr, settings.unknown_extras))}"
+        yield f"  ignored        Extra {', '.join(map(repr, settings.unknown_extras))}"
 
 
 def _environment(settings: ConnectionSettings) -> Iterator[tuple[str, str, str]]:

@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, object]:
                         "max_attempts": "5",
                         "team": "acme, as in console.paperspace.com/acme",
                         "console_url": "https://console.paperspace.com",
+                        "protected_tags": "prod, release:*",
                     },
                 },
                 "conn-fields": {
@@ -49,13 +50,19 @@ def get_provider_info() -> dict[str, object]:
                     },
                     "team": {
                         "label": "Team",
-                        "description": "The team's namespace. Adds a link from each task to its project in the "
-                        "console.",
+                        "description": "The team's namespace, such as acme in console.paperspace.com/acme. Adds a link "
+                        "from each task to its project in the console.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "console_url": {
                         "label": "Console URL",
                         "description": "Address of the Paperspace console, for links. Default: https://console.paperspace.com.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "protected_tags": {
+                        "label": "Protected tags",
+                        "description": "Tags that are never removed through this connection: names or patterns, with "
+                        "commas between them, such as prod, release:*. Default: none.",
                         "schema": {"type": ["string", "null"]},
                     },
                 },

@@ -118,6 +118,41 @@ def test_the_form_has_a_field_for_the_team() -> None:
     assert "acme" in CONNECTION_TYPE["ui-field-behaviour"]["placeholders"]["team"]
 
 
+def test_every_field_of_the_form_has_a_placeholder() -> None:
+    behaviour = CONNECTION_TYPE["ui-field-behaviour"]
+    # Not `description`: Airflow takes it for a field of ours, which Airflow 2.11's form then does not find.
+    shown = {"host", "password", *EXTRAS}
+    assert set(behaviour["placeholders"]) == shown
+    assert not shown & set(behaviour["hidden-fields"])
+
+
+@pytest.mark.skipif(not ON_AIRFLOW_2, reason="Airflow 3.3 reads the form from the metadata")
+def test_airflow_2_shows_a_help_and_a_placeholder_for_each_field() -> None:
+    from airflow.providers_manager import ProvidersManager
+
+    manager = ProvidersManager()
+    prefix = "extra__paperspace__"
+    for name in EXTRAS:
+        help_text = manager.connection_form_widgets[f"{prefix}{name}"].field.kwargs["description"]
+        assert help_text == CONNECTION_TYPE["conn-fields"][name]["description"]
+    placeholders = manager.field_behaviours["paperspace"]["placeholders"]
+    assert set(placeholders) == {"host", "password", *(f"{prefix}{name}" for name in EXTRAS)}
+
+
+@pytest.mark.skipif(ON_AIRFLOW_2, reason="Airflow 2 reads the form from the hook's methods")
+def test_airflow_3_shows_a_help_for_each_field_of_ours_and_placeholders_for_its_own() -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (form,) = [meta for meta in HookMetaService.hook_meta_data() if meta.connection_type == "paperspace"]
+    fields: Any = form.extra_fields
+    assert {name: field["description"] for name, field in fields.items()} == {
+        name: CONNECTION_TYPE["conn-fields"][name]["description"] for name in EXTRAS
+    }
+    placeholders = CONNECTION_TYPE["ui-field-behaviour"]["placeholders"]
+    for name in ("host", "password"):
+        assert getattr(form.standard_fields, name).placeholder == placeholders[name]
+
+
 def test_both_forms_behave_alike() -> None:
     behaviour = PaperspaceHook.get_ui_field_behaviour()
     assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION_TYPE["ui-field-behaviour"].items()}

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from airflow_provider_paperspace._quoting import quoted
 from airflow_provider_paperspace.api.errors import ApiError, PaperspaceError, UnexpectedResponseError
+from airflow_provider_paperspace.api.models import ProtectedBy, unprotected
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Response:
     :param max_attempts: maximum number of times the client sends one request.
     :param at_s: the client's monotonic clock when the answer arrived, in seconds.
     :param retry_after_s: the wait in seconds that the service asks for, or None.
+    :param protected_by: returns what protects a tag name from removal by the client; an empty string if nothing does.
     """
 
     status: int
@@ -65,6 +67,7 @@ class Response:
     max_attempts: int = 1
     at_s: float = 0.0
     retry_after_s: float | None = None
+    protected_by: ProtectedBy = field(default=unprotected, repr=False, compare=False)
 
 
 Flow = Generator[Request, Response, T]

@@ -18,6 +18,7 @@ from airflow_provider_paperspace.api._messages import (
     parse_answer,
     unexpected,
 )
+from airflow_provider_paperspace.api.models import ProtectedBy, unprotected
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 
 T = TypeVar("T")
@@ -69,6 +70,8 @@ class Pager(Generic[T]):
         self._empty_pages = 0
         self._pages = 0
         self.has_more = True
+        self.protected_by: ProtectedBy = unprotected
+        """Returns what protects a tag name from removal by the client that sent the pages."""
 
     def next_page(self) -> Flow[list[T]]:
         """Read the next page and return its items; there may be none, and some may have come before.
@@ -78,6 +81,7 @@ class Pager(Generic[T]):
         """
         request = self._request_page(self._cursor)
         response = yield request
+        self.protected_by = response.protected_by
         page = parse_answer(request, response, lambda body: parse_page(body, self._parse_item))
         self._pages += 1
         self._empty_pages = 0 if page.items else self._empty_pages + 1

@@ -15,6 +15,7 @@ from typing import Any, Final
 from airflow_provider_paperspace.api._checks import check_project_id
 from airflow_provider_paperspace.api._messages import Flow, Request, Response, encoded, error_of
 from airflow_provider_paperspace.api.errors import PaperspaceError, TransportError
+from airflow_provider_paperspace.api.models import ProtectedBy, unprotected
 from airflow_provider_paperspace.api.project_tags import add_request, remove_request, tags_path
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE
 
@@ -88,6 +89,7 @@ class Probe:
         self._prefix = f"probe-{token}-"
         self._answers: dict[str, tuple[str, str]] = {}
         self._headers: dict[str, str] = {}
+        self._protected_by: ProtectedBy = unprotected
         self._max_requests = MAX_REQUESTS - MAX_REQUESTS_TO_CLEAN_UP
         self._has_added = False
         self.requests = 0
@@ -107,6 +109,7 @@ class Probe:
         response = yield from self._send(self._list(_LAST_PAGE))
         if response.status >= 300:
             raise error_of(self._list(_LAST_PAGE), response)
+        self._protected_by = response.protected_by
         questions: dict[str, Callable[[], Flow[tuple[str, str]]]] = {
             "last-page-cursor": lambda: self._last_page_cursor(response),
             "default-page-size": self._default_page_size,
@@ -239,6 +242,8 @@ class Probe:
         return 0
 
     def _add(self, name: str) -> Flow[Response]:
+        if reason := self._protected_by(name):
+            raise _OpenError(f"a tag of the probe would be {reason}, and could not be removed again")
         self.names.add(name)
         self._has_added = True
         response = yield from self._send(add_request(self._project_id, name))

@@ -129,6 +129,7 @@ class Exchange:
             max_attempts=self._settings.max_attempts,
             at_s=at_s,
             retry_after_s=retry_after_s,
+            protected_by=self._settings.protected_by,
         )
 
     def out_of_time(self) -> TransportError:

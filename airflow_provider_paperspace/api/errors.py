@@ -8,6 +8,7 @@
     │   └── StoppedError            not sent: the client was stopped, or its time ran out
     ├── UnexpectedResponseError     an answer that does not match the API's description
     ├── TagNotFoundError            required tags are missing (``names``)
+    ├── ProtectedTagError           tags that the settings protect from removal (``names``)
     ├── ConcurrentWriteError        another writer changed the same tags meanwhile (``names``)
     ├── ProjectNameError            no project has this name, or several do (``project_ids``)
     └── ApiError                    an error response (``status, code, message, details``)
@@ -70,7 +71,8 @@ class PaperspaceError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.subject}: could not {self.action}: " if self.subject else ""
-        where = [f"connection {self.connection!r}"] if self.connection else []
+        connection = f"connection {self.connection!r}"
+        where = [connection] if self.connection and connection not in self.problem else []
         where += [f"{self.attempts} attempts"] if self.attempts > 1 else []
         tail = f" ({', '.join(where)})" if where else ""
         return " ".join([f"{head}{self.problem}{tail}.", *self.notes, self.advice]).rstrip()
@@ -133,6 +135,26 @@ class TagNotFoundError(PaperspaceError):
     def __init__(self, names: tuple[str, ...], **about: Any) -> None:
         super().__init__(f"not on the project: {quoted_list(names)}", **about)
         self.names = names
+
+
+class ProtectedTagError(PaperspaceError):
+    """Tags would be removed that the settings of the client protect. Raised before anything is written.
+
+    :param reasons: what protects each tag, by name.
+    """
+
+    is_permanent = True
+
+    def __init__(self, reasons: Mapping[str, str], **about: Any) -> None:
+        names_by_reason: dict[str, list[str]] = {}
+        for name, reason in reasons.items():
+            names_by_reason.setdefault(reason, []).append(name)
+        problem = "; ".join(
+            f"{quoted_list(names)} {'is' if len(names) == 1 else 'are'} {reason}"
+            for reason, names in names_by_reason.items()
+        )
+        super().__init__(problem, **about)
+        self.names = tuple(reasons)
 
 
 class ConcurrentWriteError(PaperspaceError):

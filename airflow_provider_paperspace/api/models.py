@@ -6,12 +6,20 @@ it differs from the current tags, and ``TagChange`` is what was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypedDict
 
 from airflow_provider_paperspace._quoting import quoted_list
+
+ProtectedBy = Callable[[str], str]
+"""Takes a tag name; returns what protects the tag from removal, for messages, or an empty string if nothing does."""
+
+
+def unprotected(name: str) -> str:
+    """Return that nothing protects the tag."""
+    return ""
 
 
 class TagJson(TypedDict):
@@ -97,7 +105,7 @@ class TagTarget:
     absent: tuple[str, ...] = ()
     is_exclusive: bool = False
 
-    def plan(self, project_id: str, tags: Mapping[str, Tag]) -> TagPlan:
+    def plan(self, project_id: str, tags: Mapping[str, Tag], protected_by: ProtectedBy = unprotected) -> TagPlan:
         """Return the difference between a project's tags, by name, and this target."""
         return TagPlan(
             project_id=project_id,
@@ -107,6 +115,7 @@ class TagTarget:
             unchanged=tuple(name for name in self.present if name in tags),
             absent=tuple(name for name in self.absent if name not in tags),
             is_exclusive=self.is_exclusive,
+            protected={name: reason for name in self.absent if (reason := protected_by(name))},
         )
 
 
@@ -120,6 +129,7 @@ class TagPlan:
     :param unchanged: names that must be present and are.
     :param absent: names that must be absent and are.
     :param is_exclusive: whether the tags are read again after writing, to detect other writers.
+    :param protected: the names among ``remove`` and ``absent`` that may not be removed, and what protects them.
     """
 
     project_id: str
@@ -129,6 +139,7 @@ class TagPlan:
     unchanged: tuple[str, ...]
     absent: tuple[str, ...]
     is_exclusive: bool = False
+    protected: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def after(self) -> tuple[str, ...]:

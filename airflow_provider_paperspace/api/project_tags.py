@@ -30,6 +30,7 @@ from airflow_provider_paperspace.api._pages import Pager, page_query
 from airflow_provider_paperspace.api.errors import (
     ConcurrentWriteError,
     PaperspaceError,
+    ProtectedTagError,
     StoppedError,
     TagNotFoundError,
     TransportError,
@@ -63,13 +64,20 @@ def list_project_tags(project_id: str, *, order: Order = "desc") -> Flow[list[Ta
 
 
 def plan_project_tags(project_id: str, policy: Policy) -> Flow[TagPlan]:
-    """Read a project's tags and return how they differ from what the policy wants. Nothing is written."""
-    tags = yield from _read_tags(project_id)
+    """Read a project's tags and return how they differ from what the policy wants. Nothing is written.
+
+    :raises ProtectedTagError: the client may not remove a tag that the policy does not want.
+    """
+    pager = page_project_tags(project_id)
+    tags = yield from _read_all(pager)
     try:
-        return policy(tags).plan(project_id, tags)
+        # The client says with each answer what it protects, so no policy or operator can forget it.
+        plan = policy(tags).plan(project_id, tags, pager.protected_by)
     except TagNotFoundError as error:
         error.subject = _subject(project_id)
         raise
+    _check_removable(plan, plan.remove)
+    return plan
 
 
 def converge_project_tags(project_id: str, policy: Policy, change: TagChange | None = None) -> Flow[TagChange]:
@@ -99,6 +107,7 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
             if name not in tags:
                 change.absent.append(name)
                 continue
+            _check_removable(plan, (name,))  # another writer may have added it since it was read as absent
             tag = tags[name]
             written = yield from _settling(change, name, _write(remove_request(project_id, name), project_id, name))
             tags = tags if written.tags is None else written.tags
@@ -119,6 +128,17 @@ def converge_project_tags(project_id: str, policy: Policy, change: TagChange | N
         raise
     log.log(logging.INFO if change else logging.DEBUG, "Project %s: %s", quoted(project_id), change)
     return change
+
+
+def _check_removable(plan: TagPlan, names: Iterable[str]) -> None:
+    reasons = {name: plan.protected[name] for name in names if name in plan.protected}
+    if reasons:
+        raise ProtectedTagError(
+            reasons,
+            subject=_subject(plan.project_id),
+            action="remove tags",
+            advice="Leave protected tags in place, or change the connection's Protected tags.",
+        )
 
 
 def _settling(change: TagChange, name: str, write: Flow[_Written]) -> Flow[_Written]:
@@ -262,7 +282,10 @@ def _note_similar_names(error: PaperspaceError, name: str, tags: Iterable[str]) 
 
 def _read_tags(project_id: str, *, order: Order = "desc") -> Flow[dict[str, Tag]]:
     """Read all tags of a project, by name."""
-    pager = page_project_tags(project_id, order=order)
+    return (yield from _read_all(page_project_tags(project_id, order=order)))
+
+
+def _read_all(pager: Pager[Tag]) -> Flow[dict[str, Tag]]:
     tags: dict[str, Tag] = {}
     while pager.has_more:
         for tag in (yield from pager.next_page()):

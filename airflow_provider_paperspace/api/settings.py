@@ -1,4 +1,4 @@
-"""The settings of a client: API key, base URL, timeout and attempts, checked once before any request.
+"""The settings of a client: how to reach the service, and which tags stay; checked once before any request.
 
 Every rule about where the API key may be sent is here. No I/O.
 """
@@ -9,7 +9,7 @@ import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_paperspace import __version__
@@ -27,6 +27,17 @@ MAX_ANSWER_BYTES: Final = 10_000_000
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
+@runtime_checkable
+class NamePattern(Protocol):
+    """A name or a pattern, such as :class:`airflow_provider_paperspace.rules.patterns.Pattern`.
+
+    Messages show its ``str``.
+    """
+
+    def matches(self, name: str) -> bool:
+        """Return whether the name matches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
     """What both clients need to know.
@@ -37,6 +48,7 @@ class ClientSettings:
     :param timeout_s: maximum seconds for one attempt, from connecting to the last byte. In the blocking client, a
         server that sends its response headers byte by byte restarts the timeout with each byte.
     :param max_attempts: maximum number of times one request is sent.
+    :param protected_tags: names and patterns of tags that the client never removes.
     :param name: what messages call these settings; the hook sets it to the connection id.
     :raises InvalidArgumentError: one of them cannot be used. The message never quotes the key.
     """
@@ -45,6 +57,7 @@ class ClientSettings:
     base_url: str = BASE_URL
     timeout_s: float = DEFAULT_TIMEOUT_S
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    protected_tags: tuple[NamePattern, ...] = ()
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -52,6 +65,7 @@ class ClientSettings:
         object.__setattr__(self, "base_url", _check_base_url(self.base_url))
         object.__setattr__(self, "timeout_s", _check_timeout(self.timeout_s))
         object.__setattr__(self, "max_attempts", _check_max_attempts(self.max_attempts))
+        _check_protected_tags(self.protected_tags)
 
     @property
     def authorization(self) -> str:
@@ -62,6 +76,14 @@ class ClientSettings:
     def is_loopback(self) -> bool:
         """Whether the host is this machine. Then no proxy is used: it would see the key in clear text."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    def protected_by(self, name: str) -> str:
+        """Return what protects a tag from removal, for messages; empty if it may be removed."""
+        pattern = next((pattern for pattern in self.protected_tags if pattern.matches(name)), None)
+        if pattern is None:
+            return ""
+        owner = f"connection {self.name!r}" if self.name else "the settings of the client"
+        return f"protected by {owner} ({pattern})"
 
 
 def ca_variable(environ: Mapping[str, str]) -> str | None:
@@ -136,3 +158,10 @@ def _check_max_attempts(max_attempts: object) -> int:
     if not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or max_attempts < 1:
         raise InvalidArgumentError(f"max_attempts is {max_attempts!r}; it must be a whole number of at least 1.")
     return max_attempts
+
+
+def _check_protected_tags(protected_tags: object) -> None:
+    if not isinstance(protected_tags, tuple) or not all(isinstance(p, NamePattern) for p in protected_tags):
+        raise InvalidArgumentError(
+            "protected_tags must be a tuple of patterns, such as those of airflow_provider_paperspace.rules.patterns."
+        )

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S, ClientSettings
 from airflow_provider_paperspace.protocol import BASE_URL, CONSOLE_URL
+from airflow_provider_paperspace.rules.patterns import Pattern, has_open_bracket
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Connection
 
-EXTRAS: Final = ("timeout", "max_attempts", "team", "console_url")
+EXTRAS: Final = ("timeout", "max_attempts", "team", "console_url", "protected_tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     fields = _ExtraFields(extra, subject)
     timeout, max_attempts = fields.number("timeout"), fields.whole_number("max_attempts")
     console_url, team = fields.text("console_url"), fields.text("team")
+    protected_tags = fields.patterns("protected_tags")
     try:
         client = ClientSettings(
             api_key=connection.password or "",
             base_url=base_url or BASE_URL,
             timeout_s=DEFAULT_TIMEOUT_S if timeout is None else timeout,
             max_attempts=DEFAULT_MAX_ATTEMPTS if max_attempts is None else max_attempts,
+            protected_tags=protected_tags or (),
             name=connection.conn_id or "",
         )
     except InvalidArgumentError as error:
@@ -74,6 +77,7 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
             "max attempts": _source(max_attempts, "max_attempts"),
             "team": _source(team, "team"),
             "console URL": _source(console_url, "console_url"),
+            "protected tags": _source(protected_tags, "protected_tags"),
         },
         unknown_extras=tuple(sorted(set(map(str, extra)) - set(EXTRAS))),
     )
@@ -96,6 +100,24 @@ class _ExtraFields:
         if not isinstance(value, str):
             raise InvalidArgumentError(f"{self.subject}: Extra {name!r} must be a string.")
         return value
+
+    def patterns(self, name: str) -> tuple[Pattern, ...] | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        # A form has only text; JSON may have a list, for names that contain a comma.
+        texts = [text.strip() for text in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
+            raise InvalidArgumentError(
+                f"{self.subject}: Extra {name!r} must be names or patterns with a comma between them, such as "
+                "'prod, release:*', and none of them blank."
+            )
+        if any(map(has_open_bracket, texts)):
+            raise InvalidArgumentError(
+                f"{self.subject}: Extra {name!r} has a pattern whose '[' is never closed. To match a literal '[', "
+                "write '[[]'."
+            )
+        return tuple(map(Pattern, dict.fromkeys(texts)))
 
     def number(self, name: str) -> float | None:
         value = self._value(name)

@@ -40,7 +40,7 @@ from airflow_provider_paperspace.rules.patterns import Pattern
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Context
     from airflow_provider_paperspace.api._messages import Flow
-    from airflow_provider_paperspace.api.models import Tag, TagChange
+    from airflow_provider_paperspace.api.models import ProtectedBy, Tag, TagChange
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ class Report(TypedDict):
     :param projects: number of projects that were read, or that the given plan names.
     :param planned: what is to be removed.
     :param removed: what was removed; nothing after a dry run.
-    :param spared: what was planned but not removed: it was already gone, is kept, or is no longer stale.
+    :param spared: what is stale, or was planned, but not removed: it is protected by the connection, was already gone,
+        is kept, or is no longer stale.
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
     :param markdown: the report as a text to read: the totals, the first 200 rows of the plan, with links to the
@@ -103,8 +104,8 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
 
     A tag is stale when it has expired (``name@2026-12-01``, after that day in UTC), or when it matches ``names``.
     ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
-    than that is stale. ``keep`` always wins. "Now" is the end of a scheduled run's data interval, or when any other run
-    was due, however late it runs.
+    than that is stale. ``keep`` always wins, and so do the protected tags of the connection. "Now" is the end of a
+    scheduled run's data interval, or when any other run was due, however late it runs.
 
     ``dtCreated`` is most likely when the team first created the tag, which may be long before it was added to the
     project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
@@ -211,6 +212,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             reading = self._plan(hook, rules, report, project_ids)
             if reading.interrupted or reading.fatal:
                 raise_for_failures(reading)
+            _spare_protected(report, hook.settings.client.protected_by)
             _log_plan(report)
             report["markdown"] = report_as_markdown(report, console_url(hook.settings))
             if len(report["planned"]) > max_removals:
@@ -300,16 +302,16 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             for project_id, record in records.items()
             for name in record["removed"]
         ]
-        report["spared"] = [
+        spared: list[Exemption] = [
             {"project_id": project_id, "tag": name, "why": why}
             for project_id, change in result.done.items()
             for name in planned[project_id]
             if (why := _why_spared(name, change, records.get(project_id)))
         ]
+        report["spared"] += spared
         log.info("Removed %d of %s", len(report["removed"]), count_of(len(report["planned"]), "planned tag"))
-        if report["spared"]:
-            rows = [(spared["project_id"], spared["tag"], spared["why"]) for spared in report["spared"]]
-            log.info("Planned, but not removed by this task:\n%s", table(("project", "tag", "why"), rows))
+        if spared:
+            log.info("Planned, but not removed by this task:\n%s", _exemption_table(spared))
         return result
 
 
@@ -340,6 +342,16 @@ def _read_affected(project_id: str, rules: CleanUpRules, *, deleted_ok: bool) ->
         log.info("Project %r was deleted while this task ran", project_id)
         return []
     return [tag for tag in tags if rules.stale_reason(tag) or rules.unreadable_reason(tag)]
+
+
+def _spare_protected(report: Report, protected_by: ProtectedBy) -> None:
+    """Move what the connection protects from the plan to what is spared, whoever made the plan."""
+    report["spared"] = [
+        {"project_id": removal["project_id"], "tag": removal["tag"], "why": why}
+        for removal in report["planned"]
+        if (why := protected_by(removal["tag"]))
+    ]
+    report["planned"] = [removal for removal in report["planned"] if not protected_by(removal["tag"])]
 
 
 def _remove_stale(change: TagChange, planned: Iterable[str], rules: CleanUpRules) -> Flow[TagChange]:
@@ -460,16 +472,21 @@ def _checked(rules: CleanUpRules) -> CleanUpRules:
 
 
 def _log_plan(report: Report) -> None:
-    planned, unreadable = report["planned"], report["unreadable"]
+    planned, spared, unreadable = report["planned"], report["spared"], report["unreadable"]
     log.info("%s to remove from %s", count_of(len(planned), "tag"), count_of(report["projects"], "project"))
     if planned:
         rows = [(item["project_id"], item["project"], item["tag"], item["reason"]) for item in planned]
         log.info("Plan:\n%s", table(("project", "name", "tag", "reason"), rows))
+    if spared:
+        log.info("Stale, but protected:\n%s", _exemption_table(spared))
     if unreadable:
-        exemptions = [(item["project_id"], item["tag"], item["why"]) for item in unreadable]
         log.warning(
             "%s an unreadable date and %s left in place:\n%s",
             "1 tag has" if len(unreadable) == 1 else f"{len(unreadable)} tags have",
             "was" if len(unreadable) == 1 else "were",
-            table(("project", "tag", "why"), exemptions),
+            _exemption_table(unreadable),
         )
+
+
+def _exemption_table(exemptions: Iterable[Exemption]) -> str:
+    return table(("project", "tag", "why"), [(item["project_id"], item["tag"], item["why"]) for item in exemptions])

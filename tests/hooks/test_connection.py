@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
+from airflow_provider_paperspace.rules.patterns import Pattern
 
 
 def read(extra: Any = None, **fields: Any) -> ConnectionSettings:
@@ -69,13 +70,32 @@ def test_a_uri_and_json_are_read_alike(uri: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_empty_field_is_the_default() -> None:
-    settings = read({"timeout": "", "max_attempts": None, "team": "", "console_url": "", "max_atempts": 3})
+    settings = read(
+        {"timeout": "", "max_attempts": None, "team": "", "console_url": "", "max_atempts": 3} | {"protected_tags": ""}
+    )
     assert (settings.client.timeout_s, settings.client.max_attempts, settings.team) == (30.0, 5, "")
+    assert settings.client.protected_tags == ()
+    assert settings.sources["protected tags"] == "default"
 
 
 @pytest.mark.parametrize(("team", "read_as"), [("acme", "acme"), (" acme\n", "acme"), ("t3xm9", "t3xm9"), (" ", "")])
 def test_a_team_is_read_without_blanks_around_it(team: str, read_as: str) -> None:
     assert read({"team": team}).team == read_as
+
+
+@pytest.mark.parametrize(
+    ("value", "patterns"),
+    [
+        ("prod", ["prod"]),
+        (" prod , release:*,prod", ["prod", "release:*"]),
+        (["with, comma", " blank "], ["with, comma", " blank "]),
+        ("x[[]1]", ["x[[]1]"]),
+    ],
+)
+def test_protected_tags_are_read_as_patterns(value: Any, patterns: list[str]) -> None:
+    settings = read({"protected_tags": value})
+    assert settings.client.protected_tags == tuple(map(Pattern, patterns))
+    assert settings.sources["protected tags"] == "Extra 'protected_tags'"
 
 
 def test_an_unknown_field_is_remembered() -> None:
@@ -117,6 +137,14 @@ def test_an_unknown_field_is_remembered() -> None:
         ({}, {"console_url": "console"}, "Extra 'console_url' must be a URL such as"),
         ({}, {"console_url": "https://[::1"}, "Extra 'console_url' must be a URL"),
         ({}, {"console_url": "https://u:p@h"}, "Extra 'console_url' must be a URL"),
+        ({}, {"protected_tags": " "}, "Extra 'protected_tags' must be names or patterns .* none of them blank"),
+        ({}, {"protected_tags": "psk-1,,x"}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": "psk-1,"}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": []}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": ["x", None]}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": {"psk-1": 1}}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": 7}, "Extra 'protected_tags' must be names or patterns"),
+        ({}, {"protected_tags": "x, psk[1"}, r"Extra 'protected_tags' has a pattern whose '\[' is never closed"),
     ],
 )
 def test_a_bad_setting_is_reported_with_its_field(
