@@ -158,6 +158,7 @@ def _check_project(hook: PaperspaceHook, project_id: str) -> tuple[bool, str]:
 
 
 def _settings_lines(settings: ConnectionSettings) -> Iterator[str]:
+    environment = list(_environment(settings))
     values = {
         "API key": "set, not shown",
         "base URL": settings.client.base_url,
@@ -165,11 +166,13 @@ def _settings_lines(settings: ConnectionSettings) -> Iterator[str]:
         "max attempts": str(settings.client.max_attempts),
         "team": settings.team or "not set",
         "console URL": settings.console_url,
+        "proxy": _proxy(settings),
         "protected tags": ", ".join(map(str, settings.client.protected_tags)) or "none",
     }
     for name, value in values.items():
-        yield f"  {name:<14} {value:<36} {settings.sources[name]}"
-    for name, variable, value in _environment(settings):
+        if name not in {variable_name for variable_name, _, _ in environment}:
+            yield f"  {name:<14} {value:<36} {settings.sources[name]}"
+    for name, variable, value in environment:
         yield f"  {name:<14} {value:<36} environment variable {variable}"
     if settings.unknown_extras:
         yield f"  ignored        Extra {', '.join(map(repr, settings.unknown_extras))}"
@@ -180,9 +183,16 @@ def _environment(settings: ConnectionSettings) -> Iterator[tuple[str, str, str]]
     if bundle is not None:
         yield "CA bundle", bundle, os.environ[bundle]
     proxy = next((name for name in _PROXY_VARIABLES if os.environ.get(name)), None)
-    if proxy is not None and not settings.client.is_loopback:
+    if proxy is not None and not settings.client.is_loopback and not settings.client.proxy:
         # The value may contain a password.
         yield "proxy", proxy, "set, not shown"
+
+
+def _proxy(settings: ConnectionSettings) -> str:
+    """Return the connection's proxy, without its user and password."""
+    if not settings.client.proxy:
+        return "none"
+    return settings.client.proxy_address or "not used for this host"
 
 
 def _check_line(name: str, text: str, *, ok: bool) -> str:

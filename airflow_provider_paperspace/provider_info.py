@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, object]:
                         "max_attempts": "5",
                         "team": "acme, as in console.paperspace.com/acme",
                         "console_url": "https://console.paperspace.com",
+                        "proxy": "http://proxy.example.org:3128",
                         "protected_tags": "prod, release:*",
                     },
                 },
@@ -58,6 +59,12 @@ def get_provider_info() -> dict[str, object]:
                         "label": "Console URL",
                         "description": "Address of the Paperspace console, for links. Default: https://console.paperspace.com.",
                         "schema": {"type": ["string", "null"]},
+                    },
+                    "proxy": {
+                        "label": "Proxy",
+                        "description": "The proxy of this connection, as http://host:port or "
+                        "http://user:password@host:port. Default: the proxy of the environment.",
+                        "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "protected_tags": {
                         "label": "Protected tags",

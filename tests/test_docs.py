@@ -145,6 +145,7 @@ def test_the_connection_page_lists_the_defaults() -> None:
         "Extra `max_attempts": str(DEFAULT_MAX_ATTEMPTS),
         "Extra `team": "none: there is no button (Airflow 2 shows it disabled)",
         "Extra `console_url": protocol.CONSOLE_URL,
+        "Extra `proxy": "the proxy of the environment, if any",
         "Extra `protected_tags": "none",
     }
 

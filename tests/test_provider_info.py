@@ -148,6 +148,7 @@ def test_airflow_3_shows_a_help_for_each_field_of_ours_and_placeholders_for_its_
     assert {name: field["description"] for name, field in fields.items()} == {
         name: CONNECTION_TYPE["conn-fields"][name]["description"] for name in EXTRAS
     }
+    assert fields["proxy"]["schema"]["format"] == "password"
     placeholders = CONNECTION_TYPE["ui-field-behaviour"]["placeholders"]
     for name in ("host", "password"):
         assert getattr(form.standard_fields, name).placeholder == placeholders[name]

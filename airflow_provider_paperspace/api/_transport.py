@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -149,7 +150,7 @@ class Exchange:
         with all its headers, would be attached as its context.
         """
         at_s, request = time.monotonic(), self._request
-        problem = _problem(error, self.timeout_s)
+        problem = _problem(error, self.timeout_s, self._settings.proxy_address)
         log.debug("%s %s: %s after %.3f s", request.method, excerpt(request.target), problem, at_s - self._started_s)
         return TransportError(
             problem,
@@ -251,20 +252,33 @@ def _log_retry(request: Request, problem: str, failures: int, pause: float, retr
     )
 
 
-def _problem(error: Exception, timeout_s: float) -> str:
+def _problem(error: Exception, timeout_s: float, proxy: str) -> str:
+    """Return why no answer arrived.
+
+    :param proxy: host and port of the proxy in the settings; empty if they have none.
+    """
+    through = f" through the proxy {proxy}" if proxy else ""
     causes = _causes(error)
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     # In urllib3, the error for a refused connection is a subclass of the timeout error.
     if any("Timeout" in kind for kind in kinds) and "NewConnectionError" not in kinds:
-        return f"timed out after {round(timeout_s, 2):g} s"
+        return f"timed out after {round(timeout_s, 2):g} s{through}"
     system = next((cause for cause in reversed(causes) if isinstance(cause, OSError) and cause.strerror), None)
     reason = f": {system.strerror}" if system is not None else ""
     if any("SSL" in kind or "Certificate" in kind for kind in kinds):
-        return f"the TLS connection failed{reason}"
-    if any("Proxy" in kind for kind in kinds):
-        status = next((status for cause in causes if (status := getattr(cause, "status", None))), None)
-        return f"the proxy did not open a connection{f' (it answered {status})' if status else reason}"
-    return f"the connection failed or was closed ({type(error).__name__}{reason})"
+        return f"the TLS connection{through} failed{reason}"
+    # aiohttp does not say whose name it cannot resolve: a proxy itself resolves the name of the service.
+    if any("Proxy" in kind for kind in kinds) or (proxy and "ClientConnectorDNSError" in kinds):
+        status = next((status for cause in causes if (status := _proxy_status(cause))), None)
+        name = f" {proxy}" if proxy else ""
+        return f"the proxy{name} did not open a connection{f' (it answered {status})' if status else reason}"
+    return f"the connection{through} failed or was closed ({type(error).__name__}{reason})"
+
+
+def _proxy_status(cause: BaseException) -> str:
+    """Return the status with which a proxy refused: aiohttp has it as a number, http.client in a sentence."""
+    match = re.match(r"Tunnel connection failed: (\d{3})", str(cause))
+    return match.group(1) if match else str(getattr(cause, "status", None) or "")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

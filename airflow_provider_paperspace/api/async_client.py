@@ -73,7 +73,7 @@ class AsyncPaperspaceClient:
         self._clock = clock
         self._rate_limiter = RateLimiter()
         self._stopped = asyncio.Event()
-        self._proxy = _environment_proxy(settings)
+        self._proxy = settings.proxy if settings.proxy_address else _environment_proxy(settings)
         self._session = _new_session(settings)
 
     async def run(self, flow: Flow[T]) -> T:

@@ -211,7 +211,9 @@ def _new_session(settings: ClientSettings) -> requests.Session:
     session = _Session()
     session.auth = _KeyAuth(settings)
     session.headers.update(COMMON_HEADERS)
-    session.trust_env = not settings.is_loopback
+    session.trust_env = not (settings.is_loopback or settings.proxy)
+    if settings.proxy_address:
+        session.proxies = {"https": settings.proxy}
     if settings.base_url.startswith("https:"):
         session.verify = user_ca_bundle() or True
     return session

@@ -5,12 +5,13 @@ Every rule about where the API key may be sent is here. No I/O.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from airflow_provider_paperspace import __version__
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
@@ -25,6 +26,8 @@ MAX_ANSWER_BYTES: Final = 10_000_000
 """More than any page of 120 items needs; a longer answer is cut off with an error."""
 
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+_OTHER_PROXIES: Final = ("https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 @runtime_checkable
@@ -48,6 +51,8 @@ class ClientSettings:
     :param timeout_s: maximum seconds for one attempt, from connecting to the last byte. In the blocking client, a
         server that sends its response headers byte by byte restarts the timeout with each byte.
     :param max_attempts: maximum number of times one request is sent.
+    :param proxy: the proxy for all requests, ``http://[user:password@]host:port``, instead of the one in the
+        environment. A loopback host is always reached without a proxy. It appears in no repr.
     :param protected_tags: names and patterns of tags that the client never removes.
     :param name: what messages call these settings; the hook sets it to the connection id.
     :raises InvalidArgumentError: one of them cannot be used. The message never quotes the key.
@@ -57,6 +62,7 @@ class ClientSettings:
     base_url: str = BASE_URL
     timeout_s: float = DEFAULT_TIMEOUT_S
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    proxy: str = field(default="", repr=False)
     protected_tags: tuple[NamePattern, ...] = ()
     name: str = ""
 
@@ -65,6 +71,7 @@ class ClientSettings:
         object.__setattr__(self, "base_url", _check_base_url(self.base_url))
         object.__setattr__(self, "timeout_s", _check_timeout(self.timeout_s))
         object.__setattr__(self, "max_attempts", _check_max_attempts(self.max_attempts))
+        object.__setattr__(self, "proxy", _check_proxy(self.proxy))
         _check_protected_tags(self.protected_tags)
 
     @property
@@ -76,6 +83,21 @@ class ClientSettings:
     def is_loopback(self) -> bool:
         """Whether the host is this machine. Then no proxy is used: it would see the key in clear text."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def proxy_address(self) -> str:
+        """Host and port of the proxy, for messages; empty if these settings have none, or do not use it."""
+        return "" if self.is_loopback else _proxy_address(self.proxy)
+
+    @property
+    def proxy_secrets(self) -> tuple[str, ...]:
+        """The proxy's password, in each form in which it is kept or sent; empty if there is none."""
+        credentials, has_credentials, _ = self.proxy.removeprefix("http://").rpartition("@")
+        if not has_credentials:
+            return ()
+        password = credentials.partition(":")[2]
+        header = base64.b64encode(unquote(credentials).encode("latin-1")).decode()
+        return tuple(dict.fromkeys(secret for secret in (unquote(password), password, header) if secret))
 
     def protected_by(self, name: str) -> str:
         """Return what protects a tag from removal, for messages; empty if it may be removed."""
@@ -158,6 +180,51 @@ def _check_max_attempts(max_attempts: object) -> int:
     if not isinstance(max_attempts, int) or isinstance(max_attempts, bool) or max_attempts < 1:
         raise InvalidArgumentError(f"max_attempts is {max_attempts!r}; it must be a whole number of at least 1.")
     return max_attempts
+
+
+def _check_proxy(proxy: object) -> str:
+    """Return the proxy with its credentials percent-encoded. No message quotes it: it may contain a password."""
+    text = proxy.strip() if isinstance(proxy, str) else None
+    if text == "":
+        return ""
+    scheme = (text or "").partition("://")[0].lower()
+    if scheme in _OTHER_PROXIES:
+        raise InvalidArgumentError(f"The proxy is a {scheme}:// proxy; only http:// proxies are supported.")
+    parts = _split_proxy(text or "")
+    if parts is None:
+        raise InvalidArgumentError(
+            "The proxy must be a URL such as 'http://proxy.example.org:3128' or 'http://user:password@host:port'. In "
+            "the user and the password, percent-encode everything but letters and digits."
+        )
+    credentials, at, address = parts.netloc.rpartition("@")
+    user, _, password = (quote(unquote(part), safe="") for part in credentials.partition(":"))
+    return f"http://{user}:{password}@{address}" if at else f"http://{address}"
+
+
+def _split_proxy(text: str) -> SplitResult | None:
+    """Return the parts of an ``http://`` proxy that both HTTP libraries read alike, or None."""
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme == "http" and bool(parts.hostname) and bool(parts.port)
+        unquote(parts.netloc, errors="strict").encode("latin-1")  # as both libraries send the password
+    except ValueError:
+        return None
+    is_plain = (
+        text.isascii()
+        and text.isprintable()
+        and " " not in text
+        and text.lower()
+        in (
+            f"http://{parts.netloc.lower()}",
+            f"http://{parts.netloc.lower()}/",
+        )
+    )
+    has_both = "@" not in parts.netloc or bool(parts.username and parts.password)
+    return parts if is_address and is_plain and has_both else None
+
+
+def _proxy_address(proxy: str) -> str:
+    return proxy.removeprefix("http://").rpartition("@")[2]
 
 
 def _check_protected_tags(protected_tags: object) -> None:

@@ -15,7 +15,7 @@ from airflow_provider_paperspace.rules.patterns import Pattern, has_open_bracket
 if TYPE_CHECKING:
     from airflow_provider_paperspace._compat import Connection
 
-EXTRAS: Final = ("timeout", "max_attempts", "team", "console_url", "protected_tags")
+EXTRAS: Final = ("timeout", "max_attempts", "team", "console_url", "proxy", "protected_tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
     fields = _ExtraFields(extra, subject)
     timeout, max_attempts = fields.number("timeout"), fields.whole_number("max_attempts")
     console_url, team = fields.text("console_url"), fields.text("team")
-    protected_tags = fields.patterns("protected_tags")
+    proxy, protected_tags = fields.text("proxy"), fields.patterns("protected_tags")
     try:
         client = ClientSettings(
             api_key=connection.password or "",
             base_url=base_url or BASE_URL,
             timeout_s=DEFAULT_TIMEOUT_S if timeout is None else timeout,
             max_attempts=DEFAULT_MAX_ATTEMPTS if max_attempts is None else max_attempts,
+            proxy=proxy or "",
             protected_tags=protected_tags or (),
             name=connection.conn_id or "",
         )
@@ -77,6 +78,7 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
             "max attempts": _source(max_attempts, "max_attempts"),
             "team": _source(team, "team"),
             "console URL": _source(console_url, "console_url"),
+            "proxy": _source(proxy, "proxy"),
             "protected tags": _source(protected_tags, "protected_tags"),
         },
         unknown_extras=tuple(sorted(set(map(str, extra)) - set(EXTRAS))),

@@ -76,7 +76,7 @@ class PaperspaceHook(BaseHook):
         if self._settings is None:
             connection = self.get_connection(self.paperspace_conn_id)
             self._settings = read_connection(connection, connection.extra_dejson)
-            _mask_stripped_key(self._settings.client, connection.password)
+            _mask_secrets(self._settings.client, connection.password)
         return self._settings
 
     def get_conn(self) -> PaperspaceClient:
@@ -260,14 +260,16 @@ def _prepare_async_client(settings: ClientSettings, password: str | None) -> typ
     from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient, prepare
 
     prepare(settings)
-    _mask_stripped_key(settings, password)
+    _mask_secrets(settings, password)
     return AsyncPaperspaceClient
 
 
-def _mask_stripped_key(settings: ClientSettings, password: str | None) -> None:
-    """Mask the key without surrounding whitespace: Airflow masks the password only as it was stored."""
+def _mask_secrets(settings: ClientSettings, password: str | None) -> None:
+    """Mask what Airflow does not: the key without surrounding whitespace, and the proxy's password without its URL."""
     if settings.api_key != password:
         mask_secret(settings.api_key)
+    for secret in settings.proxy_secrets:
+        mask_secret(secret)
 
 
 def _connection_type() -> dict[str, Any]:

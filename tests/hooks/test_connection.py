@@ -71,11 +71,12 @@ def test_a_uri_and_json_are_read_alike(uri: str, monkeypatch: pytest.MonkeyPatch
 
 def test_an_empty_field_is_the_default() -> None:
     settings = read(
-        {"timeout": "", "max_attempts": None, "team": "", "console_url": "", "max_atempts": 3} | {"protected_tags": ""}
+        {"timeout": "", "max_attempts": None, "team": "", "console_url": "", "max_atempts": 3, "proxy": ""}
+        | {"protected_tags": ""}
     )
     assert (settings.client.timeout_s, settings.client.max_attempts, settings.team) == (30.0, 5, "")
-    assert settings.client.protected_tags == ()
-    assert settings.sources["protected tags"] == "default"
+    assert (settings.client.proxy, settings.client.protected_tags) == ("", ())
+    assert {settings.sources["proxy"], settings.sources["protected tags"]} == {"default"}
 
 
 @pytest.mark.parametrize(("team", "read_as"), [("acme", "acme"), (" acme\n", "acme"), ("t3xm9", "t3xm9"), (" ", "")])
@@ -96,6 +97,12 @@ def test_protected_tags_are_read_as_patterns(value: Any, patterns: list[str]) ->
     settings = read({"protected_tags": value})
     assert settings.client.protected_tags == tuple(map(Pattern, patterns))
     assert settings.sources["protected tags"] == "Extra 'protected_tags'"
+
+
+def test_a_proxy_is_read_without_being_shown() -> None:
+    settings = read({"proxy": "http://ada:psk-2@proxy:3128"})
+    assert (settings.client.proxy_address, settings.sources["proxy"]) == ("proxy:3128", "Extra 'proxy'")
+    assert "psk" not in repr(settings)
 
 
 def test_an_unknown_field_is_remembered() -> None:
@@ -137,6 +144,10 @@ def test_an_unknown_field_is_remembered() -> None:
         ({}, {"console_url": "console"}, "Extra 'console_url' must be a URL such as"),
         ({}, {"console_url": "https://[::1"}, "Extra 'console_url' must be a URL"),
         ({}, {"console_url": "https://u:p@h"}, "Extra 'console_url' must be a URL"),
+        ({}, {"proxy": 7}, "Extra 'proxy' must be a string"),
+        ({}, {"proxy": "ada:psk-2@proxy:3128"}, "The proxy must be a URL such as 'http://proxy.example.org:3128'"),
+        ({}, {"proxy": "https://ada:psk-2@proxy:3128"}, "a https:// proxy; only http:// proxies are supported"),
+        ({}, {"proxy": "socks5://ada:psk-2@proxy:1080"}, "a socks5:// proxy; only http:// proxies are supported"),
         ({}, {"protected_tags": " "}, "Extra 'protected_tags' must be names or patterns .* none of them blank"),
         ({}, {"protected_tags": "psk-1,,x"}, "Extra 'protected_tags' must be names or patterns"),
         ({}, {"protected_tags": "psk-1,"}, "Extra 'protected_tags' must be names or patterns"),
