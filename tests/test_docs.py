@@ -222,6 +222,9 @@ def test_the_guide_lists_the_permanent_statuses() -> None:
 def test_the_guide_states_the_limits_of_the_code() -> None:
     guide = in_one_line("docs/guide.md")
     assert f"up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in guide
+    assert guide.count(f"more than {errors.MAX_RETRY_AFTER_S:.0f} seconds") == 2
+    assert _retries.RETRY_AFTER_CAP_S == 24 * 3600
+    assert "A wait of more than a day counts as a day" in guide
     assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in guide
     assert MAX_SLOWDOWN == 8
     assert "polled less often, down to an eighth" in guide

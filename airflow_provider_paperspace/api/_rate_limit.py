@@ -4,6 +4,9 @@ The service's limits are not published, so the requests of one client share what
 of them for as long as the service asks. After that they start one at a time, a little slower than the rate that worked
 before. From there the rate grows by half a percent per second, and drops by a tenth at the next 429.
 
+A 429 whose ``Retry-After`` is longer than a client waits is raised at once and pauses nothing. What becomes of the
+other requests is for the caller to decide: a batch starts no more projects, and deferred waits poll no more until then.
+
 No I/O and no clock here: every instant is an argument, in seconds of the client's monotonic clock.
 """
 

@@ -1,21 +1,26 @@
 """The retry rules: what is sent again, how long to wait before it, and when to give up.
 
-====================================  ==============  ==================
-answer                                GET             POST, DELETE
-====================================  ==============  ==================
-2xx                                   ok              ok
-429                                   retry           retry (it was not applied)
-408, 500, 502, 503, 504, no answer    retry           read first
-404, 409, other 5xx                   raise           read first
-3xx, other 4xx                        raise           raise
-====================================  ==============  ==================
+===========================================  ==============  ==================
+answer                                       GET             POST, DELETE
+===========================================  ==============  ==================
+2xx                                          ok              ok
+429                                          retry           retry (it was not applied)
+429 with a ``Retry-After`` above 120 s       raise           raise
+408, 500, 502, 503, 504, no answer           retry           read first
+the same with a ``Retry-After`` above 120 s  raise           read first, then raise
+404, 409, other 5xx                          raise           read first
+3xx, other 4xx                               raise           raise
+===========================================  ==============  ==================
 
 *Retry*: the client sends the same request again. *Read first*: the write may have taken effect, so the flow reads the
 tags, and sends the write again only if they still differ and :func:`may_resend` allows it.
 
-The wait is the ``Retry-After`` that the service sends, up to 120 s, or else exponential backoff with full jitter:
-a random time between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. No attempt starts later
-than 600 s after the first.
+The wait is the ``Retry-After`` that the service sends, or else exponential backoff with full jitter: a random time
+between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. No attempt starts later than 600 s
+after the first.
+
+A client never sits out a ``Retry-After`` above 120 s. It raises the error at once, without waiting; ``retry_after_s``
+on the error says when to come back. A wait of more than a day counts as a day.
 
 Everything here is a pure function of its arguments. It knows methods, statuses and seconds, not requests.
 """
@@ -27,24 +32,31 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
-from airflow_provider_paperspace.api.errors import MAX_RETRY_AFTER_S
+from airflow_provider_paperspace.api.errors import MAX_RETRY_AFTER_S, is_too_long
 
 Verdict = Literal["ok", "retry", "read first", "raise"]
 
 INITIAL_BACKOFF_S: Final = 0.5
 MAX_BACKOFF_S: Final = 30.0
 MAX_TOTAL_S: Final = 600.0
+RETRY_AFTER_CAP_S: Final = 86_400.0
 
 _TRANSIENT: Final = frozenset({408, 429, 500, 502, 503, 504})
 _READ_FIRST: Final = frozenset({404, 408, 409})
 
 
-def verdict(method: str, status: int | None) -> Verdict:
+def verdict(method: str, status: int | None, retry_after_s: float | None = None) -> Verdict:
     """Return what to do about an answer.
 
     :param method: ``GET``, ``POST`` or ``DELETE``.
     :param status: the HTTP status; None when no answer arrived.
+    :param retry_after_s: what ``Retry-After`` asked for, or None.
     """
+    rule = _verdict(method, status)
+    return "raise" if rule == "retry" and is_too_long(retry_after_s) else rule
+
+
+def _verdict(method: str, status: int | None) -> Verdict:
     if status is not None and 200 <= status < 300:
         return "ok"
     if method == "GET":
@@ -81,18 +93,19 @@ def backoff_s(failures: int, fraction: float) -> float:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return ``Retry-After`` as seconds after the answer; None if it is absent or malformed.
+    """Return ``Retry-After`` as seconds after the answer, at most a day; None if it is absent or malformed.
 
     :param headers: names in lower case.
     :param now: the current time, used for an HTTP date if the answer has no readable ``Date`` header.
     """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return float(value) if len(value) < 10 else MAX_RETRY_AFTER_S
+        return min(float(value), RETRY_AFTER_CAP_S)
     until = _parse_http_date(value)
     if until is None:
         return None
-    return max(0.0, (until - (_parse_http_date(headers.get("date", "")) or now)).total_seconds())
+    left_s = (until - (_parse_http_date(headers.get("date", "")) or now)).total_seconds()
+    return min(max(0.0, left_s), RETRY_AFTER_CAP_S)
 
 
 def _parse_http_date(value: str) -> datetime | None:

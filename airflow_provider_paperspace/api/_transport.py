@@ -23,7 +23,6 @@ from airflow_provider_paperspace.api.errors import (
     InvalidArgumentError,
     StoppedError,
     TransportError,
-    retry_after_text,
 )
 from airflow_provider_paperspace.api.settings import MAX_ANSWER_BYTES, USER_AGENT, ClientSettings, ca_variable
 
@@ -174,7 +173,7 @@ def pause_before(request: Request) -> float:
 def should_retry(request: Request, outcome: Response | TransportError) -> bool:
     """Return whether the client itself retries a request after this answer, or after no answer."""
     if isinstance(outcome, Response):
-        return _retries.verdict(request.method, outcome.status) == "retry"
+        return _retries.verdict(request.method, outcome.status, outcome.retry_after_s) == "retry"
     return not isinstance(outcome, StoppedError) and _retries.verdict(request.method, None) == "retry"
 
 
@@ -240,7 +239,7 @@ def _retry_after_s(state: RetryCallState) -> float | None:
 
 
 def _log_retry(request: Request, problem: str, failures: int, pause: float, retry_after_s: float | None) -> None:
-    asked = f" (Retry-After: {retry_after_text(retry_after_s)})" if retry_after_s is not None else ""
+    asked = f" (Retry-After: {retry_after_s:.0f} s)" if retry_after_s is not None else ""
     log.info(
         "%s: could not %s: %s%s; attempt %d in %.1f s",
         request.subject,

@@ -11,12 +11,12 @@
     ├── ProtectedTagError           tags that the settings protect from removal (``names``)
     ├── ConcurrentWriteError        another writer changed the same tags meanwhile (``names``)
     ├── ProjectNameError            no project has this name, or several do (``project_ids``)
-    └── ApiError                    an error response (``status, code, message, details``)
+    └── ApiError                    an error response (``status, code, message, details, retry_after_s``)
         ├── AuthenticationError     401
         ├── PermissionDeniedError   403
         ├── NotFoundError           404
         ├── ConflictError           409
-        ├── RateLimitError          429 (``retry_after_s``)
+        ├── RateLimitError          429
         └── ServerError             5xx
 
 A message names what it is about, says what happened, over which connection and in how many attempts, and ends with
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow_provider_paperspace._quoting import excerpt, printable, quoted, quoted_list
@@ -35,7 +36,7 @@ _MAX_DETAILS_CHARS: Final = 2_000
 _MAX_DETAILS_NESTED: Final = 100
 
 MAX_RETRY_AFTER_S: Final = 120.0
-"""A client waits at most this long for a ``Retry-After``."""
+"""The longest ``Retry-After`` that a client waits for. If the service asks for more, the error is raised at once."""
 
 _PERMANENT_STATUSES: Final = frozenset({400, 401, 403, 404, 405, 412, 413, 422})
 
@@ -52,6 +53,9 @@ class PaperspaceError(Exception):
 
     is_permanent: bool = False
     """Whether the same call would fail again in the same way."""
+
+    retry_after_s: float | None = None
+    """The wait in seconds that the service asked for, or None."""
 
     def __init__(
         self, problem: str, *, subject: str = "", action: str = "", advice: str = "", attempts: int = 1
@@ -83,6 +87,11 @@ class PaperspaceError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Executors pickle exceptions, and pickle cannot pass keyword-only arguments.
         return _rebuild, (type(self), self.__dict__)
+
+    @property
+    def is_for_later(self) -> bool:
+        """Whether the service asked for a longer wait than a client sits out: the caller is to come back later."""
+        return not self.is_permanent and is_too_long(self.retry_after_s)
 
     def redact(self, secret: str) -> None:
         """Replace the secret in every attribute, in case a server or proxy echoed it."""
@@ -224,7 +233,9 @@ class ApiError(PaperspaceError):
         kind = ServerError if status >= 500 else _CLASS_BY_STATUS.get(status, ApiError)
         error = kind(status, code, message, details, **about)
         if error.retry_after_s is not None:
-            error.notes.append(f"The service asked the client to wait {retry_after_text(error.retry_after_s)}.")
+            error.notes.append(f"The service asked the client to wait {wait_text(error.retry_after_s)}.")
+        if error.is_for_later:
+            error.advice = "Try again then; before that, the service would refuse the request again."
         return error
 
 
@@ -275,10 +286,15 @@ _ADVICE_BY_STATUS: Final = {
 }
 
 
-def retry_after_text(seconds: float) -> str:
-    """Return how long a ``Retry-After`` asks to wait, for messages: ``3600 s (capped at 120 s)``."""
-    cap = f" (capped at {MAX_RETRY_AFTER_S:.0f} s)" if seconds > MAX_RETRY_AFTER_S else ""
-    return f"{seconds:.0f} s{cap}"
+def is_too_long(retry_after_s: float | None) -> bool:
+    """Return whether a ``Retry-After`` is longer than a client waits."""
+    return retry_after_s is not None and retry_after_s > MAX_RETRY_AFTER_S
+
+
+def wait_text(seconds: float) -> str:
+    """Return how long to wait from now on, for messages: ``3600 s, until 2026-11-24 15:30:00 UTC``."""
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    return f"{seconds:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _advice_on(status: int) -> str:

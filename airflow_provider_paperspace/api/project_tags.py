@@ -222,7 +222,7 @@ def _write(request: Request, project_id: str, name: str) -> Flow[_Written]:
         if (name in tags) == wanted:
             return _Written(is_ours=may_be_ours, tags=tags)
         started_at_s = answer.at_s if started_at_s is None else started_at_s
-        in_time = answer.at_s - started_at_s < _retries.MAX_TOTAL_S
+        in_time = answer.at_s - started_at_s < _retries.MAX_TOTAL_S and not answer.error.is_for_later
         if not (answer.may_resend and in_time and request.attempt < answer.max_attempts):
             _note_similar_names(answer.error, name, tags)
             raise answer.error

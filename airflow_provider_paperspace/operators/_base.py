@@ -24,6 +24,7 @@ from airflow_provider_paperspace._arguments import (
 )
 from airflow_provider_paperspace._compat import AirflowException, AirflowFailException, BaseOperator
 from airflow_provider_paperspace._quoting import count_of
+from airflow_provider_paperspace.api.errors import wait_text
 from airflow_provider_paperspace.api.models import TagChange
 from airflow_provider_paperspace.hooks.paperspace import open_hook
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink, set_link
@@ -49,6 +50,17 @@ R = TypeVar("R")
 
 _MAX_ROWS_IN_ERROR: Final = 20
 _SCHEDULED_TYPES: Final = frozenset({"scheduled", "backfill"})
+
+
+class ProjectsFailedError(AirflowException):
+    """Some of a task's projects failed, or were not started, and a retry may process them.
+
+    :param retry_after_s: the longest wait in seconds that the service asked for, or None.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class PaperspaceOperator(BaseOperator):
@@ -202,19 +214,23 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
     """Fail the task if a batch was not completed, with a table of the failed projects and what to do about them.
 
     :raises AirflowFailException: a retry would not help.
-    :raises AirflowException: a retry may process the remaining projects.
+    :raises ProjectsFailedError: a retry may process the remaining projects.
     """
     ended_by = result.interrupted or result.fatal
     if ended_by is not None:
         raise ended_by
     if result.failed:
         failed = f"{len(result.failed)} of {count_of(result.total, 'project')} failed"
+        failed += f", {len(result.remaining):,} not started" if result.remaining else ""
         log.error("%s:\n%s", failed, failure_table(result.failed))
         message = f"{failed}; completed changes are kept.\n"
         message += failure_table(result.failed, max_rows=_MAX_ROWS_IN_ERROR)
         if result.is_permanent:
             raise AirflowFailException(message)
-        raise AirflowException(f"{message}\nA retry processes the remaining projects.")
+        message += "\nA retry processes the remaining projects."
+        if result.retry_after_s is not None:
+            message += f" The service asked to wait {wait_text(result.retry_after_s)}."
+        raise ProjectsFailedError(message, result.retry_after_s)
     if result.remaining:
         message = f"The task was stopped after {len(result.done)} of {count_of(result.total, 'project')}. "
         message += "A retry processes the remaining projects."

@@ -1,7 +1,8 @@
 """One flow per project, for many projects at once: workers, progress, stop, and what failed.
 
 The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
-Only a rejected API key ends the batch at once, because every other project would fail, too.
+Only a rejected API key ends the batch at once, because every other project would fail, too. If the service asks for a
+longer wait than a client sits out, no more projects are started: they would be refused, too.
 
 The event loop runs in a thread of its own. Airflow stops a task by raising an exception in the main thread, and an
 event loop there could lose that exception, or raise it in one of its tasks.
@@ -64,6 +65,17 @@ class BatchResult(Generic[T]):
     def total(self) -> int:
         """Number of projects in the batch."""
         return len(self.done) + len(self.failed) + len(self.remaining)
+
+    @property
+    def is_for_later(self) -> bool:
+        """Whether the service asked for a longer wait than a client sits out."""
+        return any(error.is_for_later for error in self.failed.values())
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The longest wait in seconds that the service asked for; None if no project that a retry may fix has one."""
+        waits = [error.retry_after_s for error in self.failed.values() if not error.is_permanent]
+        return max((seconds for seconds in waits if seconds is not None), default=None)
 
     @property
     def is_permanent(self) -> bool:
@@ -251,6 +263,9 @@ class Batch(Generic[T]):
                 if isinstance(error, AuthenticationError):
                     self._fatal = error
                     stopped.set()
+                elif error.is_for_later:
+                    for _ in queue:  # it has no more for the other workers, either
+                        pass
             except Exception as error:  # noqa: BLE001  # raised once the other workers have ended
                 self._fatal = error
                 stopped.set()

@@ -227,6 +227,8 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             removing: BatchResult[TagChange] = BatchResult()
             if changes.is_dry_run:
                 log.info("Dry run: nothing was removed")
+            elif reading.is_for_later:
+                log.info("Nothing was removed: the service asked for a long wait")
             else:
                 removing = self._remove(hook, rules, report, changes)
             result = _combined(reading, removing)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
+from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook, is_permanent
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ class Subscription:
         return self._poller.latest
 
     async def poll_now(self, timeout_s: float) -> Reading | None:
-        """Poll at once, together with all who ask for that at the same time; None if no answer comes in time."""
+        """Poll at once, together with all who ask for that at the same time; None if no answer comes in time.
+
+        While the service asks to wait, nothing is sent, and the reading is the error that says so.
+        """
+        if (refusal := self._poller.refusal) is not None:
+            return Reading(error=refusal, failures=self._poller.latest.failures)
         self._poller.poll_now()
         return await self.next_reading(timeout_s)
 
@@ -132,6 +138,11 @@ class _ProjectPoller:
         # In a context of its own: its log lines do not belong to the task that subscribed first.
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
 
+    @property
+    def refusal(self) -> PaperspaceError | None:
+        """The error with which the service asked to wait, while that wait lasts."""
+        return self._connection.refusal
+
     def add(self, subscription: Subscription) -> None:
         self.subscriptions.add(subscription)
         self._woken.set()
@@ -159,6 +170,8 @@ class _ProjectPoller:
                 reading = Reading(await self._connection.list_tags(self._project_id))
             except Exception as error:  # noqa: BLE001  # each subscriber decides what it means
                 reading = Reading(error=error, failures=self.latest.failures + 1)
+            # A poll that had to wait because the service asked for it started when that wait was over.
+            started_s = max(started_s, min(self._connection.resumes_at_s, loop.time()))
             self._publish(reading)
 
     async def _wait_until_due(self, started_s: float, fraction: float) -> None:
@@ -191,10 +204,14 @@ class _SharedConnection:
     permanent: its host, its key or what the key may do can change while tasks wait. Those who ask for a look-up at the
     same time share one. If the settings changed while tags were being read, the result is dropped and the tags are read
     again.
+
+    If the service asks for a longer wait than a client sits out, no project is polled until then, unless the settings
+    change: the next service or key has asked for nothing.
     """
 
     def __init__(self, conn_id: str) -> None:
         self.users = 0
+        self.resumes_at_s = float("-inf")
         self._conn_id = conn_id
         self._client: AsyncPaperspaceClient | None = None
         self._outdated: list[AsyncPaperspaceClient] = []
@@ -203,6 +220,16 @@ class _SharedConnection:
         self._next_look_up: asyncio.Task[AsyncPaperspaceClient] | None = None
         self._look_ups: set[asyncio.Task[AsyncPaperspaceClient]] = set()
         self._slots = asyncio.Semaphore(MAX_CONCURRENCY)
+        self._refusal: PaperspaceError | None = None
+
+    @property
+    def refusal(self) -> PaperspaceError | None:
+        """The error with which the service asked to wait, while that wait lasts."""
+        return self._refusal if self._left_s > 0 else None
+
+    @property
+    def _left_s(self) -> float:
+        return self.resumes_at_s - asyncio.get_running_loop().time()
 
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
         """Read a project's tags over the connection as it is now.
@@ -212,6 +239,9 @@ class _SharedConnection:
         async with self._slots:
             while True:
                 client = await self._recent_client()
+                if (left_s := self._left_s) > 0:
+                    await asyncio.sleep(min(left_s, MAX_AGE_S))
+                    continue
                 try:
                     tags = tuple(await client.list_project_tags(project_id))
                 except Exception as error:
@@ -219,6 +249,7 @@ class _SharedConnection:
                     if is_permanent(error):
                         await self._current_client()
                     if client is self._client:
+                        self._note_wait(error)
                         raise
                 else:
                     if client is self._client:
@@ -239,6 +270,12 @@ class _SharedConnection:
         clients, self._outdated = self._outdated, []
         for client in clients:
             await client.aclose()
+
+    def _note_wait(self, error: Exception) -> None:
+        if isinstance(error, PaperspaceError) and error.is_for_later and error.retry_after_s is not None:
+            resumes_at_s = asyncio.get_running_loop().time() + error.retry_after_s
+            if resumes_at_s > self.resumes_at_s:
+                self._refusal, self.resumes_at_s = error, resumes_at_s
 
     async def _recent_client(self) -> AsyncPaperspaceClient:
         """Return the client for the settings as they were within the last minute."""
@@ -277,6 +314,7 @@ class _SharedConnection:
 
     def _outdate_client(self) -> None:
         """Stop using this client. Its polls may still be in flight, so it is closed later."""
+        self._refusal, self.resumes_at_s = None, float("-inf")
         if self._client is not None:
             self._outdated.append(self._client)
             self._client = None

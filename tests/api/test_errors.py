@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -24,7 +26,7 @@ from airflow_provider_paperspace.api.errors import (
     TagNotFoundError,
     TransportError,
     UnexpectedResponseError,
-    retry_after_text,
+    wait_text,
 )
 
 BODY = json.dumps({"code": "CODE", "message": "why", "details": {"a": 1}}).encode()
@@ -106,21 +108,47 @@ def test_a_bad_argument_has_a_message_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("seconds", "note"),
     [
-        (None, ""),
-        (7.0, "The service asked the client to wait 7 s."),
-        (3600.0, "The service asked the client to wait 3600 s (capped at 120 s)."),
+        (None, r""),
+        (7.0, r"The service asked the client to wait 7 s, until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\."),
+        (3600.0, r"The service asked the client to wait 3600 s, until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC\."),
     ],
 )
 def test_an_error_tells_how_long_to_wait(seconds: float | None, note: str) -> None:
     error = ApiError.of(429, BODY, retry_after_s=seconds)
-    assert (error.retry_after_s, error.notes) == (seconds, [note] if note else [])
-    assert note in str(error)
+    assert error.retry_after_s == seconds
+    assert re.fullmatch(note, "".join(error.notes))
+    assert "".join(error.notes) in str(error)
 
 
-def test_a_retry_after_text_names_the_cap() -> None:
-    assert retry_after_text(3) == "3 s"
-    assert retry_after_text(120) == "120 s"
-    assert retry_after_text(3600) == "3600 s (capped at 120 s)"
+def test_a_wait_is_told_in_seconds_and_as_an_instant_in_utc() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    seconds, _, instant = wait_text(3600).removesuffix(" UTC").partition(" s, until ")
+    told = datetime.fromisoformat(f"{instant}+00:00")
+    assert (seconds, before + timedelta(hours=1) <= told <= datetime.now(UTC) + timedelta(hours=1)) == ("3600", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds", "is_for_later"),
+    [
+        (429, None, False),
+        (429, 0.0, False),
+        (429, 120.0, False),
+        (429, 120.5, True),
+        (503, 3600.0, True),
+        (404, 3600.0, False),
+    ],
+)
+def test_a_wait_of_more_than_two_minutes_is_for_later(status: int, seconds: float | None, is_for_later: bool) -> None:
+    error = ApiError.of(status, BODY, retry_after_s=seconds)
+    assert error.is_for_later is is_for_later
+    assert (
+        str(error).endswith("Try again then; before that, the service would refuse the request again.") is is_for_later
+    )
+
+
+def test_only_an_error_of_the_service_asks_for_a_wait() -> None:
+    error = TransportError("reset")
+    assert (error.retry_after_s, error.is_for_later) == (None, False)
 
 
 def test_the_issues_of_older_servers_become_details() -> None:

@@ -66,7 +66,7 @@ def test_a_success_is_parsed() -> None:
             "302, a redirect. Check the base URL",
         ),
         (Response(304, {}, b""), UnexpectedResponseError, "304, a redirect. Check the base URL"),
-        (refusal(429, retry_after_s=3600.0), RateLimitError, r"asked the client to wait 3600 s \(capped at 120 s\)"),
+        (refusal(429, retry_after_s=3600.0), RateLimitError, "asked the client to wait 3600 s, until 20.* UTC"),
     ],
 )
 def test_any_other_answer_raises_its_error(response: Response, kind: type[PaperspaceError], text: str) -> None:

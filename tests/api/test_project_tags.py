@@ -182,7 +182,7 @@ class TestListing:
                 "302, a redirect. Check the base URL",
             ),
             (Response(304, {}, b""), UnexpectedResponseError, "304, a redirect. Check the base URL"),
-            (refusal(429, retry_after_s=3600.0), RateLimitError, "asked the client to wait 3600 s .capped at 120 s"),
+            (refusal(429, retry_after_s=3600.0), RateLimitError, "asked the client to wait 3600 s, until 20"),
         ],
     )
     def test_an_answer_without_a_list_raises_its_error(

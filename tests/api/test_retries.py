@@ -65,6 +65,29 @@ def test_each_answer_has_its_verdict(method: str, status: int | None, expected: 
 
 
 @pytest.mark.parametrize(
+    ("method", "status", "retry_after_s", "expected"),
+    [
+        *[("GET", status, 120.0, "retry") for status in (408, 429, 500, 502, 503, 504)],
+        *[("GET", status, 121.0, "raise") for status in (408, 429, 500, 502, 503, 504)],
+        ("GET", 200, 121.0, "ok"),
+        ("GET", 404, 121.0, "raise"),
+        *[
+            (method, status, seconds, expected)
+            for method in ("POST", "DELETE")
+            for status, seconds, expected in [
+                (429, 120.0, "retry"),
+                (429, 121.0, "raise"),
+                (503, 121.0, "read first"),
+                (404, 121.0, "read first"),
+            ]
+        ],
+    ],
+)
+def test_no_client_sits_out_a_long_wait(method: str, status: int, retry_after_s: float, expected: str) -> None:
+    assert verdict(method, status, retry_after_s) == expected
+
+
+@pytest.mark.parametrize(
     ("status", "may"),
     [
         (None, True),
@@ -93,7 +116,10 @@ def test_a_write_is_resent_only_after_a_transient_answer(status: int | None, may
         ({"retry-after": "soon"}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "²"}, None),
-        ({"retry-after": "9" * 400}, 120.0),
+        ({"retry-after": "3600"}, 3600.0),
+        ({"retry-after": "86401"}, 86_400.0),
+        ({"retry-after": "9" * 400}, 86_400.0),
+        ({"retry-after": "Mon, 02 Mar 9999 12:01:00 GMT"}, 86_400.0),
         ({"retry-after": format_datetime(NOW + timedelta(seconds=30), usegmt=True)}, 30.0),
         ({"retry-after": format_datetime(NOW - timedelta(days=1), usegmt=True)}, 0.0),
         ({"retry-after": "Mon, 02 Mar 2026 12:01:00 -0000"}, 60.0),

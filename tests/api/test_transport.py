@@ -87,11 +87,20 @@ class TestRetries:
         assert not sending.slept
 
     def test_a_write_is_sent_again_after_a_429(self, caplog: pytest.LogCaptureFixture) -> None:
-        sending = Sending(Response(429, {}, b"", retry_after_s=3600.0), Response(429, {}, b"", retry_after_s=4.0), 200)
+        sending = Sending(Response(429, {}, b"", retry_after_s=120.0), Response(429, {}, b"", retry_after_s=4.0), 200)
         with caplog.at_level(logging.INFO):
             assert sending.run(POST).status == 200
         assert sending.slept == [120.0, 4.0]
-        assert "status 429 (Retry-After: 3600 s (capped at 120 s)); attempt 2 in 120.0 s" in caplog.text
+        assert "status 429 (Retry-After: 120 s); attempt 2 in 120.0 s" in caplog.text
+
+    @pytest.mark.parametrize("request_", [GET, POST])
+    @pytest.mark.parametrize("before", [[], [Response(429, {}, b"", retry_after_s=4.0)]])
+    def test_a_long_wait_is_not_slept(self, request_: Request, before: list[Response]) -> None:
+        pauses: list[float] = []
+        sending = Sending(*before, Response(429, {}, b"", retry_after_s=121.0))
+        response = sending.run(request_, on_429=pauses.append)
+        assert (response.status, response.retry_after_s) == (429, 121.0)
+        assert sending.slept == pauses == [4.0] * len(before), "nor does it hold the other requests"
 
     def test_a_shared_pause_takes_over_after_a_429(self, caplog: pytest.LogCaptureFixture) -> None:
         pauses: list[float] = []
@@ -138,6 +147,9 @@ class TestRetries:
         (GET, StoppedError("the client was stopped"), False),
         (POST, Response(503, {}, b""), False),
         (POST, Response(429, {}, b""), True),
+        (GET, Response(503, {}, b"", retry_after_s=120.0), True),
+        (GET, Response(503, {}, b"", retry_after_s=121.0), False),
+        (POST, Response(429, {}, b"", retry_after_s=121.0), False),
         (POST, TransportError("reset"), False),
     ],
 )

@@ -66,6 +66,8 @@ class Service:
         self.answers = True
         self.answer_s = 0.0
         self.polled_at_s: list[float] = []
+        self.refusal = None
+        self.resumes_at_s = float("-inf")
 
     def connection(self, conn_id: str) -> Service:
         return self
