@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_paperspace``: check whether a connection works, or probe how the service behaves."""
+"""``python -m airflow_provider_paperspace``: check a connection, probe how the service behaves, or work with tags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,58 @@ if TYPE_CHECKING:
 
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
+_DEFAULT_CONN_ID = "paperspace_default"
+
+_TAGS_ACTIONS = {
+    "list": "list all tags, newest first",
+    "add": "add tags; existing tags stay",
+    "remove": "remove tags; missing ones are allowed",
+    "set": "keep only these tags, among those with a prefix or among all",
+}
+
+_SYNOPSIS = """\
+commands:
+  check [--project ID]
+  probe --project ID [--yes]
+  tags list PROJECT [--name] [--json]
+  tags add PROJECT NAME... [--name] [--dry-run] [--json]
+  tags remove PROJECT NAME... [--name] [--dry-run] [--json]
+  tags set PROJECT [NAME...] (--within PREFIX | --replace-all) [--allow-empty] [--name] [--dry-run] [--json]
+
+All of them take --conn-id ID, and --help. The exit code is 0 if all was done, 1 if something
+failed, and 2 if the command cannot be understood.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    options = command_parser().parse_args(arguments)
+    # Airflow's own command line does this, too: otherwise Airflow 3 does not look for connections in its database.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    # Airflow 2 logs to standard output, which is for the result alone.
+    with redirect_stdout(sys.stderr):
+        if options.command == "tags":
+            output, problem = _run_tags(options)
+        elif options.command == "probe":
+            works, output = probe_project(options.conn_id, options.project, may_write=options.yes)
+            problem = None if works else ""
+        else:
+            works, output = check_connection(options.conn_id, options.project)
+            problem = None if works else ""
+    if output:
+        print(output)
+    if problem:
+        print(f"FAILED: {problem}", file=sys.stderr)
+    return 0 if problem is None else 1
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_paperspace",
         description="Command-line tools of the Paperspace provider for Airflow.",
+        epilog=_SYNOPSIS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="show a connection's settings, and test its API key and a project")
@@ -44,20 +90,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--project", metavar="ID", required=True, help="the project to add tags to, and remove them from"
     )
     probe.add_argument("--yes", action="store_true", help="add and remove tags; without it, nothing is sent")
-    for command in (check, probe):
+    tags = commands.add_parser("tags", help="list, add, remove or set the tags of a project")
+    for command in (check, probe, *_tags_parsers(tags)):
         command.add_argument(
-            "--conn-id", default="paperspace_default", help="the Airflow connection id (default: paperspace_default)"
+            "--conn-id", default=_DEFAULT_CONN_ID, help=f"the Airflow connection id (default: {_DEFAULT_CONN_ID})"
         )
-    options = parser.parse_args(arguments)
+    return parser
 
-    # Airflow's own command line does this, too: otherwise Airflow 3 does not look for connections in its database.
-    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    if options.command == "probe":
-        works, report = probe_project(options.conn_id, options.project, may_write=options.yes)
-    else:
-        works, report = check_connection(options.conn_id, options.project)
-    print(report)
-    return 0 if works else 1
+
+def _tags_parsers(tags: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    actions = tags.add_subparsers(dest="action", required=True)
+    for action, text in _TAGS_ACTIONS.items():
+        # No abbreviations: "all" is spelled out.
+        parser = actions.add_parser(action, help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
+        parser.set_defaults(dry_run=False, usage_error=parser.error)
+        parser.add_argument("project", metavar="PROJECT", help="the project id, such as prmximcci")
+        if action != "list":
+            names = parser.add_argument(
+                "names", metavar="NAME", nargs="+", default=[], help="a tag, exactly as written"
+            )
+            # Not nargs="*": before Python 3.13, that takes no name after an option.
+            names.required = action != "set"
+            parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
+        if action == "set":
+            managed = parser.add_mutually_exclusive_group(required=True)
+            managed.add_argument("--within", metavar="PREFIX", help="manage the tags that start with this")
+            managed.add_argument("--replace-all", action="store_true", help="manage all tags of the project")
+            parser.add_argument("--allow-empty", action="store_true", help="without a NAME, remove all managed tags")
+        parser.add_argument("--name", action="store_true", help="PROJECT is the exact project name, not its id")
+        parser.add_argument("--json", action="store_true", help="print JSON: the tags, or the change record")
+        yield parser
+
+
+def _run_tags(options: argparse.Namespace) -> tuple[str, str | None]:
+    """Run a command about tags; return what it prints, and why it failed or None."""
+    from airflow_provider_paperspace._tags_command import parse, run
+
+    try:
+        policy = parse(options)
+    except InvalidArgumentError as error:
+        options.usage_error(str(error))
+    try:
+        with _opened(options.conn_id) as hook, _interrupted_by_sigterm():
+            return run(options, policy, hook)
+    except InvalidArgumentError as error:
+        return "", str(error)
+
+
+@contextmanager
+def _opened(conn_id: str) -> Iterator[PaperspaceHook]:
+    """Open the hook for a ``with`` block.
+
+    :raises InvalidArgumentError: there is no such connection, or a setting cannot be used.
+    """
+    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
+
+    with PaperspaceHook(conn_id) as hook:
+        try:
+            _ = hook.settings
+        except InvalidArgumentError:
+            raise
+        except Exception as error:  # noqa: BLE001  # Airflow's own: no such connection, no database
+            raise InvalidArgumentError(_not_found(conn_id, error)) from None
+        yield hook
 
 
 def check_connection(conn_id: str, project_id: str | None = None) -> tuple[bool, str]:
@@ -65,22 +160,17 @@ def check_connection(conn_id: str, project_id: str | None = None) -> tuple[bool,
 
     :return: whether everything works, and a report with one line per check. It never contains the key.
     """
-    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
-
-    with PaperspaceHook(conn_id) as hook:
-        try:
-            settings = hook.settings
-        except InvalidArgumentError as error:
-            return False, _check_line("connection", str(error), ok=False)
-        except Exception as error:  # noqa: BLE001  # Airflow's own: no such connection, no database
-            return False, _check_line("connection", _not_found(conn_id, error), ok=False)
-        lines = [f"Connection {conn_id!r}, {_origin(conn_id)}", *_settings_lines(settings)]
-        works, message = hook.test_connection()
-        lines.append(_check_line("session", message, ok=works))
-        if works and project_id is not None:
-            works, message = _check_project(hook, project_id)
-            lines.append(_check_line("project", message, ok=works))
-        return works, "\n".join(lines)
+    try:
+        with _opened(conn_id) as hook:
+            lines = [f"Connection {conn_id!r}, {_origin(conn_id)}", *_settings_lines(hook.settings)]
+            works, message = hook.test_connection()
+            lines.append(_check_line("session", message, ok=works))
+            if works and project_id is not None:
+                works, message = _check_project(hook, project_id)
+                lines.append(_check_line("project", message, ok=works))
+            return works, "\n".join(lines)
+    except InvalidArgumentError as error:
+        return False, _check_line("connection", str(error), ok=False)
 
 
 def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bool, str]:
@@ -90,7 +180,6 @@ def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bo
     :return: whether all was asked and no tag is left behind, and a report. It never contains the key.
     """
     from airflow_provider_paperspace.api.client import PaperspaceClient
-    from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
     if not may_write:
         return False, (
@@ -99,12 +188,10 @@ def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bo
         )
     try:
         probe = Probe(project_id, secrets.token_hex(4))
-        with PaperspaceHook(conn_id) as hook:
+        with _opened(conn_id) as hook:
             settings = replace(hook.settings.client, max_attempts=1)
     except InvalidArgumentError as error:
         return False, f"FAILED: {error}"
-    except Exception as error:  # noqa: BLE001  # Airflow's own: no such connection, no database
-        return False, f"FAILED: {_not_found(conn_id, error)}"
     with PaperspaceClient(settings) as client, _interrupted_by_sigterm():
         failure = _failure_of(client, probe.run())
         # If this is interrupted, it starts again, once.

@@ -90,8 +90,7 @@ def test_every_command_on_a_page_exists() -> None:
         elif words[1:3] == ["-m", "airflow_provider_paperspace.emulator"]:
             emulator_parser().parse_args(words[3:])
         elif words[1:3] == ["-m", "airflow_provider_paperspace"]:
-            assert words[3] in ("check", "probe")
-            assert {word for word in words if word.startswith("--")} <= {"--conn-id", "--project", "--yes"}
+            command_line.command_parser().parse_args(words[3:])
         elif words[0] == "airflow":
             assert (REPOSITORY / "dags" / f"{words[-1]}.py").exists()
         else:
@@ -124,6 +123,21 @@ def test_the_check_prints_what_its_page_shows(
     shown = text_of("docs/connection.md").partition("--project prmximcci\n")[2].partition("```")[0]
     port = server.url.removesuffix("/v1").rpartition(":")[2]
     assert shown.replace("8787/v1" + " " * len(port), f"{port}/v1" + " " * 4).strip() in printed
+
+
+def test_the_tags_commands_print_what_their_page_shows(
+    server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_uri())
+    tags = [{"name": name, "dtCreated": f"2026-03-0{day}T09:15:00.000Z"} for day, name in ((1, "gpu"), (2, "stage:b"))]
+    server.reset(seed={"projects": [{"id": "prmximcci", "name": "vision-training", "tags": tags}]})
+    (section,) = re.findall(r"## Work with tags from a terminal\n.*?\n## ", text_of("docs/guide.md"), re.DOTALL)
+    commands = [part for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL) for part in block.split("$ ")]
+    shown = [part.partition("\n") for part in commands if part]
+    assert len(shown) == 4
+    for command, _, output in shown:
+        assert command_line.main(shlex.split(command)[3:]) == 0
+        assert capsys.readouterr().out == output
 
 
 def test_the_probe_prints_what_its_page_shows(

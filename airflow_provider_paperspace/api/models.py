@@ -146,6 +146,10 @@ class TagPlan:
         """The names that the project would have once the plan is carried out."""
         return tuple(name for name in (*self.tags, *self.add) if name not in self.remove)
 
+    def __str__(self) -> str:
+        """Return the plan as one line: ``would add 'nightly'; would remove nothing``."""
+        return f"would add {quoted_list(self.add) or 'nothing'}; would remove {quoted_list(self.remove) or 'nothing'}"
+
 
 @dataclass(slots=True)
 class TagChange:

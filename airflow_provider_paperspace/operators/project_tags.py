@@ -501,10 +501,5 @@ def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:
 
 
 def _record_dry_run(plan: TagPlan, changes: ChangeLog) -> ChangeRecord:
-    log.info(
-        "Dry run. Project %r: would add %s; would remove %s",
-        plan.project_id,
-        quoted_list(plan.add) or "nothing",
-        quoted_list(plan.remove) or "nothing",
-    )
+    log.info("Dry run. Project %r: %s", plan.project_id, plan)
     return changes.record_plan(plan)

@@ -54,6 +54,10 @@ def test_a_target_plans_only_what_differs() -> None:
     plan = TagTarget(present=("a", "b"), absent=("c", "d")).plan("p", there)
     assert plan == TagPlan("p", there, add=("b",), remove=("c",), unchanged=("a",), absent=("d",))
     assert plan.after == ("a", "b")
+    assert (str(plan), str(TagTarget().plan("p", there))) == (
+        "would add 'b'; would remove 'c'",
+        "would add nothing; would remove nothing",
+    )
 
 
 @given(there=NAMES, present=NAMES, absent=NAMES)
