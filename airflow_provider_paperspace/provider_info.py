@@ -96,6 +96,9 @@ def get_provider_info() -> dict[str, object]:
                 ],
             }
         ],
+        # Airflow 3 reads the first of the two, Airflow 2 the second.
+        "asset-uris": [{"schemes": ["paperspace"], "handler": "airflow_provider_paperspace.assets.normalize_uri"}],
+        "dataset-uris": [{"schemes": ["paperspace"], "handler": "airflow_provider_paperspace.assets.normalize_uri"}],
         "notifications": ["airflow_provider_paperspace.notifications.project_tags.ProjectTagNotifier"],
         "extra-links": ["airflow_provider_paperspace.links.paperspace.PaperspaceProjectLink"],
         "operators": [

@@ -11,6 +11,7 @@ import pytest
 
 HEAVY = {"airflow", "requests", "httpx", "aiohttp", "urllib3", "tenacity", "starlette", "uvicorn", "pytest"}
 OPERATORS = """
+from airflow_provider_paperspace import assets; assets.project_asset("p1")
 from airflow_provider_paperspace.hooks import connection, paperspace
 from airflow_provider_paperspace.links import paperspace
 from airflow_provider_paperspace.notifications import project_tags
@@ -36,6 +37,7 @@ def loaded_by(code: str) -> set[str]:
         "airflow_provider_paperspace",
         "airflow_provider_paperspace.provider_info",
         "airflow_provider_paperspace.api",
+        "airflow_provider_paperspace.assets",
         "airflow_provider_paperspace.emulator",
     ],
 )

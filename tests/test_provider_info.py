@@ -65,7 +65,8 @@ def test_every_named_module_and_class_exists() -> None:
                 is_optional = ON_AIRFLOW_2 and module.endswith(".project_tag_events")
                 with pytest.raises(AirflowOptionalProviderFeatureException) if is_optional else nullcontext():
                     importlib.import_module(module)
-    for path in (*INFO["notifications"], *INFO["extra-links"]):
+    handlers = [entry["handler"] for section in ("asset-uris", "dataset-uris") for entry in INFO[section]]
+    for path in (*INFO["notifications"], *INFO["extra-links"], *handlers):
         module, _, name = path.rpartition(".")
         assert hasattr(importlib.import_module(module), name)
     module, _, name = CONNECTION_TYPE["hook-class-name"].rpartition(".")

@@ -1,0 +1,73 @@
+"""Assets of Paperspace projects: what DAGs are scheduled on, and what tasks that change tags announce.
+
+Airflow loads this module as soon as any DAG has an asset with a URI, so Airflow's own classes are imported on use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, quote, unquote, urlunsplit
+
+from airflow_provider_paperspace._quoting import quoted
+from airflow_provider_paperspace.api._checks import check_project_id
+from airflow_provider_paperspace.api.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from airflow_provider_paperspace._compat import Asset
+
+URI_PREFIX: Final = "paperspace://projects/"
+
+
+def project_asset(project_id: str, *, watchers: Iterable[Any] = ()) -> Asset:
+    """Return the asset of a project: an update of it means that tags of the project have changed.
+
+    Its URI is ``paperspace://projects/<project id>``. On Airflow 2.11 it is a ``Dataset``. In the ``schedule`` of a DAG
+    it starts runs. In the ``outlets`` of a task that changes tags, it gets an event if the task changed the project;
+    the ``extra`` of the event is the change record.
+
+    :param project_id: the project id. Not templated, because Airflow reads assets when it parses the DAG.
+    :param watchers: Airflow's ``AssetWatcher`` objects, with a ``ProjectTagEventTrigger``. Airflow 3.0 or later.
+    :raises InvalidArgumentError: the id cannot be used.
+    """
+    from airflow_provider_paperspace._compat import Asset
+
+    # Airflow 2's class has no such argument.
+    options: dict[str, Any] = {"watchers": list(watchers)} if watchers else {}
+    asset: Asset = Asset(uri=project_uri(project_id), **options)
+    return asset
+
+
+def project_uri(project_id: str) -> str:
+    """Return the URI of a project's asset. Special characters of the id are percent-encoded.
+
+    :raises InvalidArgumentError: the id cannot be used.
+    """
+    check_project_id(project_id)
+    if "{{" in project_id or "{%" in project_id:
+        raise InvalidArgumentError(
+            f"The project id of an asset cannot be a template: {quoted(project_id)}. If it is known only when the task "
+            "runs, use an AssetAlias as the outlet of the task."
+        )
+    return URI_PREFIX + quote(project_id, safe="")
+
+
+def normalize_uri(uri: SplitResult) -> SplitResult:
+    """Return the one spelling of a project's URI. Airflow calls this for each asset of the scheme ``paperspace``.
+
+    :raises InvalidArgumentError: it is not the URI of a project.
+    """
+    encoded = uri.path.removeprefix("/")
+    try:
+        if uri.netloc.lower() != "projects" or uri.query or uri.fragment or "/" in encoded:
+            raise InvalidArgumentError("It must end with the project id, and with nothing else.")
+        canonical = project_uri(unquote(encoded, errors="strict"))
+    except ValueError as error:
+        # What may contain a secret is not repeated: user info, query and fragment.
+        shown = urlunsplit((uri.scheme, uri.netloc.rpartition("@")[2], uri.path, "", ""))
+        reason = error if isinstance(error, InvalidArgumentError) else "It is not percent-encoded UTF-8."
+        raise InvalidArgumentError(
+            f"{quoted(shown)} is not the URI of a Paperspace project, which is {URI_PREFIX}<project id>. {reason} "
+            "Make the asset with project_asset(project_id)."
+        ) from None
+    return uri._replace(netloc="projects", path=canonical.removeprefix("paperspace://projects"))
