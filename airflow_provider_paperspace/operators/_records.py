@@ -1,4 +1,7 @@
-"""The change record of a task: what it wrote, as plain JSON in XCom ``change``, so that it can be undone."""
+"""The change record of a task: what it wrote, as plain JSON in XCom ``change``, so that it can be undone.
+
+If the task has outlets, the record is in the events of their assets, too.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 
+from airflow_provider_paperspace._compat import IS_AIRFLOW_2, Asset, AssetAlias
 from airflow_provider_paperspace.api._checks import check_project_id, check_tag_names, type_name
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.api.models import TagChange, TagPlan
+from airflow_provider_paperspace.assets import URI_PREFIX, project_asset, project_uri
 from airflow_provider_paperspace.hooks.paperspace import is_permanent
 
 if TYPE_CHECKING:
@@ -151,19 +156,16 @@ class ChangeLog:
 
     def _publish(self, error: BaseException | None) -> None:
         records = self.records()
-        if self._single and len(records) == 1:
-            push(self._context, XCOM_KEY, next(iter(records.values())))
-        elif records or (error is None and not self._single):
-            # A project name may lead to a different id than in an earlier try; then there are two records.
-            push(self._context, XCOM_KEY, records)
+        # A project name may lead to a different id than in an earlier try; then there are two records.
+        change = next(iter(records.values())) if self._single and len(records) == 1 else records
+        if records or (error is None and not self._single):
+            push(self._context, XCOM_KEY, change)
+        if error is None:
+            announce(self._context, records, change)
         store: Any = self._context.get("task_state_store")
         if error is not None and not is_permanent(error) and _has_tries_left(self._context):
             if store is not None:
-                written = {
-                    id_: r
-                    for id_, r in records.items()
-                    if not r["dry_run"] and (r["added"] or r["removed"] or r["unsettled"])
-                }
+                written = {id_: record for id_, record in records.items() if _has_writes(record)}
                 self._store(store, written, is_open=not self._complete)
         elif self._has_entry:
             store.delete(_STORE_KEY)
@@ -204,6 +206,54 @@ def push(context: Context, key: str, value: Any) -> None:
     ti: Any = context.get("ti")
     if ti is not None:
         ti.xcom_push(key=key, value=value)
+
+
+def announce(context: Context, records: Mapping[str, ChangeRecord], change: Any) -> None:
+    """Put what a task changed into the asset events of its outlets. Airflow emits them once the task has succeeded.
+
+    An alias gets an event for each project that was changed. The asset of a project gets an event if that project was
+    changed. Any other asset gets an event in any case; that is Airflow's rule.
+
+    :param records: the records by project id.
+    :param change: what XCom ``change`` contains, for the assets that are not those of a project.
+    """
+    task: Any = context.get("task")
+    outlets: list[Any] = list(getattr(task, "outlets", None) or ())
+    if not outlets:
+        return
+    events: Any = context.get("outlet_events")
+    changed = {project_uri(id_): record for id_, record in records.items() if _may_have_changed(record)}
+    silent = []
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            for record in changed.values():
+                events[outlet].add(project_asset(record["project_id"]), extra=_extra_of_alias(record))
+        elif isinstance(outlet, Asset) and outlet.uri in changed:
+            events[outlet].extra = {**changed[outlet.uri]}
+        elif isinstance(outlet, Asset) and outlet.uri.startswith(URI_PREFIX):
+            silent.append(outlet)
+        elif isinstance(outlet, Asset):
+            events[outlet].extra = {**change}
+    if silent:
+        # This is the copy of the task that Airflow made for this run. Afterwards it reads from it what to announce.
+        task.outlets = [outlet for outlet in outlets if outlet not in silent]
+
+
+def _extra_of_alias(record: ChangeRecord) -> dict[str, Any]:
+    """Return the record in a form that Airflow can store.
+
+    Airflow 2 needs values with a hash, and stores a tuple as a list: https://github.com/apache/airflow/issues/56882.
+    """
+    return {key: tuple(value) if IS_AIRFLOW_2 and isinstance(value, list) else value for key, value in record.items()}
+
+
+def _has_writes(record: ChangeRecord) -> bool:
+    return not record["dry_run"] and bool(record["added"] or record["removed"] or record["unsettled"])
+
+
+def _may_have_changed(record: ChangeRecord) -> bool:
+    """Return whether to announce a record: an event too many is better than one that is missing."""
+    return _has_writes(record) or not record["complete"]
 
 
 def _has_tries_left(context: Context) -> bool:
