@@ -19,12 +19,12 @@ from airflow_provider_paperspace._arguments import (
     parse_prefix,
     parse_tag_names,
 )
-from airflow_provider_paperspace._quoting import quoted, quoted_list
+from airflow_provider_paperspace._quoting import count_of, quoted, quoted_list
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, PaperspaceError
 from airflow_provider_paperspace.api.models import Tag, TagChange, TagPlan
 from airflow_provider_paperspace.api.project_tags import converge_project_tags, list_project_tags, plan_project_tags
-from airflow_provider_paperspace.operators._batch import count_of, table
+from airflow_provider_paperspace.operators._batch import table
 from airflow_provider_paperspace.operators._records import ChangeLog
 
 if TYPE_CHECKING:
