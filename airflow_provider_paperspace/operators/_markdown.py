@@ -2,8 +2,8 @@
 
 Names, ids and reasons come from outside: anybody can name a tag ``[free GPUs](https://example.com)``. Backslashes and
 character references do not help against this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
-into links after it has resolved them. It never looks into a code span. So every name is a code span, and so is each
-word of other text that is more than letters and digits.
+into links after it has resolved them. It never looks into a code span. So tags and ids are code spans, and so is each
+word of a name or a reason that is more than letters and digits.
 """
 
 from __future__ import annotations
