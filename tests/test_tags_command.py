@@ -275,3 +275,18 @@ def test_one_help_shows_all_commands(capsys: pytest.CaptureFixture[str]) -> None
     shown = capsys.readouterr().out
     for command in ("check", "probe", "tags list PROJECT", "tags add", "tags remove", "tags set", "--conn-id ID"):
         assert command in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["remove", "p1", "gpu"], ["set", "p1", "stage:b", "--within", "stage:"]], ids=str
+)
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["for real", "dry run"])
+def test_a_protected_tag_is_not_removed(
+    world: LocalPaperspaceServer, tags: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], dry_run: list[str]
+) -> None:
+    protected = world.connection_json(protected_tags="gpu, stage:*")
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", protected)
+    code, printed, last_line = tags(*arguments, *dry_run)
+    assert (code, printed) == (1, "")
+    assert "is protected by connection 'paperspace_default' ('" in last_line
+    assert not writes(world)

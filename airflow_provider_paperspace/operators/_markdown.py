@@ -28,12 +28,12 @@ _UNSAFE_IN_CODE: Final = re.compile(r"[`|<]|^ | $|(?<= ) ")
 
 
 def report_as_markdown(report: Report, projects_url: str) -> str:
-    """Return a heading with the totals, the plan as a table, and the tags with an unreadable date as another.
+    """Return a heading with the totals, the plan as a table, and further tables of the tags that stay.
 
     :param projects_url: address of the page with the team's projects in the console, without a trailing slash; empty
         if it is not known, and then there are no links.
     """
-    planned, unreadable = report["planned"], report["unreadable"]
+    planned = report["planned"]
     blocks = [f"### {_title(report)}"]
     if report["failed"]:
         blocks.append(f"{count_of(len(report['failed']), 'project')} failed; the log of the task has the errors.")
@@ -47,13 +47,17 @@ def report_as_markdown(report: Report, projects_url: str) -> str:
                 _prose(item["reason"]),
             ),
         )
-    if unreadable:
-        blocks.append(f"#### {count_of(len(unreadable), 'tag')} with an unreadable date, left in place")
-        blocks += _table(
-            ("Project", "Tag", "Why"),
-            unreadable,
-            lambda item: (_project(item["project_id"], "", projects_url), _code(item["tag"]), _prose(item["why"])),
-        )
+    for exemptions, what in (
+        (report["spared"], "spared"),
+        (report["unreadable"], "with an unreadable date, left in place"),
+    ):
+        if exemptions:
+            blocks.append(f"#### {count_of(len(exemptions), 'tag')} {what}")
+            blocks += _table(
+                ("Project", "Tag", "Why"),
+                exemptions,
+                lambda item: (_project(item["project_id"], "", projects_url), _code(item["tag"]), _prose(item["why"])),
+            )
     return "\n\n".join(blocks)
 
 

@@ -81,7 +81,7 @@ class Report(TypedDict):
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
     :param markdown: the report as a text to read: the totals, the first 200 rows of the plan, with links to the
-        console if the connection has a *Team*, and the tags with an unreadable date.
+        console if the connection has a *Team*, the spared tags, and those with an unreadable date.
     """
 
     dry_run: bool

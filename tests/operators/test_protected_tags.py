@@ -31,8 +31,8 @@ from airflow_provider_paperspace.operators.project_tags import (
 from tests.conftest import REPOSITORY
 from tests.operators.task import Task, writes
 
-PROTECTED = "prod, s:live, in-use/*"
-TAGS = ["prod", "s:live", "s:a", "old"]
+PROTECTED = "prod, s:live, in-use/*, demo@2026-12-01"
+TAGS = ["prod", "s:live", "s:a", "old", "demo@2026-12-01"]
 BOTH = [{"project_id": "p1"}, {"project_ids": ["p1", "p2"]}]
 ONE_OR_MANY = pytest.mark.parametrize("where", BOTH, ids=["one", "many"])
 
@@ -74,8 +74,12 @@ def undo(where: dict[str, Any]) -> Task:
         (lambda where: Task(SetProjectTagsOperator, tags="s:b", within="s:", dry_run=True, **where), "s:live"),
         (lambda where: Task(SetProjectTagsOperator, tags=["s:live", "new"], replace_all=True, **where), "prod"),
         (undo, "prod"),
+        (
+            lambda where: Task(AddProjectTagOperator, tags="demo", expires_on="2026-12-08", renew=True, **where),
+            "demo@2026-12-01",
+        ),
     ],
-    ids=["remove", "remove strictly", "set", "set dry run", "replace all", "undo"],
+    ids=["remove", "remove strictly", "set", "set dry run", "replace all", "undo", "renew"],
 )
 def test_a_task_is_refused_before_its_first_write(
     world: LocalPaperspaceServer, where: dict[str, Any], task: Callable[[dict[str, Any]], Task], tag: str
@@ -94,11 +98,12 @@ def test_the_error_is_the_one_in_the_guide(world: LocalPaperspaceServer) -> None
 
 
 @ONE_OR_MANY
+@pytest.mark.parametrize("exclusive", [False, True])
 def test_a_lease_with_a_protected_name_is_taken_and_not_returned(
-    world: LocalPaperspaceServer, where: dict[str, Any]
+    world: LocalPaperspaceServer, where: dict[str, Any], exclusive: bool
 ) -> None:
     arguments = {"tags": "in-use", "lease_id": "lease", **where}
-    take = Task(TakeProjectTagLeaseOperator, **arguments)
+    take = Task(TakeProjectTagLeaseOperator, exclusive=exclusive, **arguments)
     take.run()
     (name,) = lease_names("in-use", "lease", take.context)
     count = len(writes(world))
@@ -128,17 +133,20 @@ def test_a_protected_tag_that_is_missing_needs_no_refusal(world: LocalPaperspace
     assert "old" not in world.paperspace.tag_names("p1")
 
 
+@ONE_OR_MANY
 @pytest.mark.parametrize("is_async", [False, True], ids=["blocking", "asynchronous"])
 def test_a_notifier_is_refused_before_its_first_write(
-    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, is_async: bool
+    world: LocalPaperspaceServer, caplog: pytest.LogCaptureFixture, where: dict[str, Any], is_async: bool
 ) -> None:
-    notifier = ProjectTagNotifier(project_id="p1", add="failed", remove=["old", "prod"])
+    notifier = ProjectTagNotifier(**where, add="failed", remove=["old", "prod"])
     context: Any = {}
     if is_async:
         asyncio.run(notifier.async_notify(context))
     else:
         notifier.notify(context)
-    assert "'prod' is protected by connection 'paperspace_default' ('prod')" in caplog.text
+    for id_ in ids_of(where):
+        message = f"Project '{id_}': could not remove tags: 'prod' is protected by connection 'paperspace_default'"
+        assert message in caplog.text
     assert not writes(world)
 
 
@@ -190,14 +198,16 @@ class TestCleanUp:
         ]
         assert {removal["tag"] for removal in report["planned"]} == {"old"}
         assert report["removed"] == report["planned"]
-        assert world.paperspace.tag_names("p1") == ["prod", "s:live", "s:a"]
+        assert world.paperspace.tag_names("p1") == ["prod", "s:live", "s:a", "demo@2026-12-01"]
         assert "Stale, but protected:" in caplog.text
         assert "Planned, but not removed" not in caplog.text
 
     def test_a_dry_run_shows_it(self, world: LocalPaperspaceServer) -> None:
         report = self.clean_up(project_ids=["p1"], names="*", dry_run=True)
         assert sorted(removal["tag"] for removal in report["planned"]) == ["old", "s:a"]
-        assert sorted(spared["tag"] for spared in report["spared"]) == ["prod", "s:live"]
+        assert sorted(spared["tag"] for spared in report["spared"]) == ["demo@2026-12-01", "prod", "s:live"]
+        assert "#### 3 tags spared" in report["markdown"]
+        assert "`prod` | protected by connection `'paperspace_default'` `('prod')` |" in report["markdown"]
         assert not writes(world)
 
     @pytest.mark.parametrize("dry_run", [True, False])
