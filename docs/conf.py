@@ -8,6 +8,7 @@ project = "airflow-provider-paperspace"
 author = "airflow-provider-paperspace contributors"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+myst_heading_anchors = 3
 html_theme = "furo"
 exclude_patterns = ["_build"]
 autodoc_typehints = "description"
