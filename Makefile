@@ -4,11 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
-# The checks of `make test`, two at a time, the longest first.
+# The checks of `make test`, three at a time, the longest first; check-system mostly waits.
 CHECKS := check-airflow-3 check-system check-airflow-2 check-rest check-lowest
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
-IN_PARALLEL := $(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target
+IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
 
 .PHONY: help demo test test-pythons bench lint docs clean $(CHECKS) $(PYTHONS)
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ demo: .venv/demo/.ready ## run a DAG that tags a project of the local Paperspace
 test: $(TOOLS)/.ready ## run every check: lint, types, tests on both Airflow lines, package, docs
 	@echo "Installing Airflow and the test tools..."
 	@$(TOOLS)/bin/nox --install-only -s tests lowest > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
-	@echo "Running $(words $(CHECKS)) groups of checks, two at a time. The output of each follows when it ends."
+	@echo "Running $(words $(CHECKS)) groups of checks, three at a time. The output of each follows when it ends."
 	@$(IN_PARALLEL) $(CHECKS)
 
 test-pythons: $(TOOLS)/.ready ## run the tests on Python 3.12 and 3.13 as well

@@ -1,4 +1,4 @@
-"""All checks, each in an environment made for it. ``make test`` runs them, two at a time."""
+"""All checks, each in an environment made for it. ``make test`` runs them, three at a time."""
 
 from __future__ import annotations
 

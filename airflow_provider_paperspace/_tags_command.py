@@ -1,7 +1,7 @@
 """``python -m airflow_provider_paperspace tags``: list, add, remove and set a project's tags from a terminal.
 
 It runs the same flows as the operators, reads arguments as they do, and prints the same messages and change records.
-Only the result goes to standard output; messages go to standard error, where Airflow's log lines are, too.
+Only the result goes to standard output; messages go to standard error, as do Airflow's log lines.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def parse(options: argparse.Namespace) -> policies.Policy | None:
     if not names and not options.allow_empty:
         which = "all tags" if within is None else f"all tags that start with {within!r}"
         raise InvalidArgumentError(
-            f"There is no NAME, which would remove {which}. If you want that, add --allow-empty."
+            f"No NAME is given, which would remove {which}. If you want that, add --allow-empty."
         )
     return policies.setting(names, within=within)
 
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace, policy: policies.Policy | None, hook: Paper
         if change:
             problem += f". Project {quoted(change.project_id)}: {change}"
         if change is not None and change.unsettled:
-            problem += f". Unknown whether the change of {quoted_list(change.unsettled)} took effect"
+            problem += f". It is unknown whether the change to {quoted_list(change.unsettled)} took effect"
     records = changes.records()
     return _dumped(*records.values()) if options.json and records else "", problem
 

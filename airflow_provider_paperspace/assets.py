@@ -20,7 +20,7 @@ URI_PREFIX: Final = "paperspace://projects/"
 
 
 def project_asset(project_id: str, *, watchers: Iterable[Any] = ()) -> Asset:
-    """Return the asset of a project: an update of it means that tags of the project have changed.
+    """Return the asset of a project: an update to it means that tags of the project have changed.
 
     Its URI is ``paperspace://projects/<project id>``. On Airflow 2.11 it is a ``Dataset``. In the ``schedule`` of a DAG
     it starts runs. In the ``outlets`` of a task that changes tags, it gets an event if the task changed the project;
@@ -39,7 +39,7 @@ def project_asset(project_id: str, *, watchers: Iterable[Any] = ()) -> Asset:
 
 
 def project_uri(project_id: str) -> str:
-    """Return the URI of a project's asset. Special characters of the id are percent-encoded.
+    """Return the URI of a project's asset. Special characters in the id are percent-encoded.
 
     :raises InvalidArgumentError: the id cannot be used.
     """
@@ -53,7 +53,7 @@ def project_uri(project_id: str) -> str:
 
 
 def normalize_uri(uri: SplitResult) -> SplitResult:
-    """Return the one spelling of a project's URI. Airflow calls this for each asset of the scheme ``paperspace``.
+    """Return the one spelling of a project's URI. Airflow calls this for each asset with the scheme ``paperspace``.
 
     :raises InvalidArgumentError: it is not the URI of a project.
     """
@@ -63,7 +63,7 @@ def normalize_uri(uri: SplitResult) -> SplitResult:
             raise InvalidArgumentError("It must end with the project id, and with nothing else.")
         canonical = project_uri(unquote(encoded, errors="strict"))
     except ValueError as error:
-        # What may contain a secret is not repeated: user info, query and fragment.
+        # User info, query and fragment are not repeated: they may contain a secret.
         shown = urlunsplit((uri.scheme, uri.netloc.rpartition("@")[2], uri.path, "", ""))
         reason = error if isinstance(error, InvalidArgumentError) else "It is not percent-encoded UTF-8."
         raise InvalidArgumentError(

@@ -154,8 +154,8 @@ USAGE_ERRORS = [
     (["set", "p1", "x", "--within", ""], "within is blank"),
     (["set", "p1", "x", "--within", "None"], "within is the text 'None'"),
     (["set", "p1", "x", "--within", "stage:"], "'x' does not start with 'stage:'"),
-    (["set", "p1", "--within", "stage:"], "There is no NAME, which would remove all tags that start with 'stage:'."),
-    (["set", "p1", "--replace-all"], "There is no NAME, which would remove all tags. If you want that, add --allow"),
+    (["set", "p1", "--within", "stage:"], "No NAME is given, which would remove all tags that start with 'stage:'."),
+    (["set", "p1", "--replace-all"], "No NAME is given, which would remove all tags. If you want that, add --allow"),
     (["set", "p1", "x", "--replace"], "one of the arguments --within --replace-all is required"),
 ]
 
@@ -234,7 +234,9 @@ def test_an_interrupted_command_says_what_it_did(
     world.app.requests = Interrupting("y", signal_number)
     code, output, problem = tags("add", "p1", "x", "y", "z", *(["--json"] if as_json else []))
     assert code == 1
-    assert problem == ("FAILED: interrupted. Project 'p1': added 'x'. Unknown whether the change of 'y' took effect")
+    assert problem == (
+        "FAILED: interrupted. Project 'p1': added 'x'. It is unknown whether the change to 'y' took effect"
+    )
     if as_json:
         record = json.loads(output)
         assert (record["added"], record["unsettled"]) == (["x"], ["y"])

@@ -23,7 +23,7 @@ DEFAULT_TIMEOUT_S: Final = 30.0
 DEFAULT_MAX_ATTEMPTS: Final = 5
 
 MAX_ANSWER_BYTES: Final = 10_000_000
-"""More than any page of 120 items needs; a longer answer is cut off with an error."""
+"""More than any page of 120 items needs; a longer response is cut off with an error."""
 
 _CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 

@@ -87,9 +87,10 @@ def read_connection(connection: Connection, extra: Mapping[str, Any]) -> Connect
 
 @dataclass(frozen=True, slots=True)
 class _ExtraFields:
-    """Reads values that may come from a form, a URI or JSON: a number may be a string, an empty string is not set.
+    """Reads values that may come from a form, a URI or JSON.
 
-    No message quotes a value: it may be the key, in the wrong field.
+    A number may be a string, and an empty string means not set. No message quotes a value: it may be the key, in the
+    wrong field.
     """
 
     extra: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """The report of a clean-up as Markdown, for the person who approves it.
 
 Names, ids and reasons come from outside: anybody can name a tag ``[free GPUs](https://example.com)``. Backslashes and
-character references do not help against this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
+character references do not prevent this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
 into links after it has resolved them. It never looks into a code span. So tags and ids are code spans, and so is each
 word of a name or a reason that is more than letters and digits.
 """
@@ -22,8 +22,8 @@ MAX_ROWS: Final = 200
 
 T = TypeVar("T")
 
-# In a code span all else is literal. A pipe would end the cell, backslash or not; spaces at the ends would be lost. The
-# "<" is for readers that take the text for HTML.
+# Everything else in a code span is literal. A pipe would end the cell, backslash or not; spaces at the ends would be
+# lost. The "<" is for readers that take the text for HTML.
 _UNSAFE_IN_CODE: Final = re.compile(r"[`|<]|^ | $|(?<= ) ")
 
 
@@ -87,7 +87,7 @@ def _project(project_id: str, name: str, projects_url: str) -> str:
 
 
 def _quoted(text: str, *, safe: str = "") -> str:
-    return quote(text, safe=safe, errors="replace")  # UTF-8 has no lone surrogates, JSON has
+    return quote(text, safe=safe, errors="replace")  # JSON can contain lone surrogates, UTF-8 cannot
 
 
 def _code(text: str) -> str:
@@ -97,7 +97,7 @@ def _code(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Return the text with each word as a code span that is not plain; empty if it is blank."""
+    """Return the text with each word that is not plain as a code span; empty if the text is blank."""
     return " ".join(_word(word) for word in printable(text).split())
 
 

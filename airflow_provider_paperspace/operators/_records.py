@@ -60,8 +60,8 @@ class ChangeLog:
 
     Airflow deletes the XComs of a task before it retries the task. Airflow 3.3 and later have a store that survives the
     retry: the records of earlier tries are kept there, and merged with those of this one. A try that may be followed by
-    another one marks its entry in the store as open while it runs. If the next try finds it still open, the try before
-    was killed, and what it wrote is unknown. Before 3.3 there is no store, and the record of a retried task may be
+    another one marks its entry in the store as open while it runs. If the next try finds it still open, the previous
+    try was killed, and what it wrote is unknown. Before 3.3 there is no store, and the record of a retried task may be
     incomplete.
 
     :param single: whether XCom ``change`` contains one record, rather than one for each project id.
@@ -135,7 +135,7 @@ class ChangeLog:
             self._complete = not is_retry
             return self
         entry = (store.get(_STORE_KEY) if is_retry else None) or {}
-        # Clearing a task raises its max_tries. It then starts anew: what others did since is not its own.
+        # Clearing a task raises its max_tries. It then starts anew: what others have done since is not its own.
         was_cleared = bool(entry) and entry["max_tries"] != _max_tries(self._context)
         self._earlier = {} if was_cleared else entry.get("records", {})
         self._complete = not (was_cleared or entry.get("open", False))
@@ -179,7 +179,7 @@ class ChangeLog:
 def parse_records(value: object) -> list[ChangeRecord]:
     """Return the records that came through XCom: one, a list of them, or one for each project id.
 
-    There may be none by project id, after a task without projects. An empty list comes of no task at all.
+    An empty mapping is valid: it comes from a task without projects. An empty list means that there was no task at all.
 
     :raises InvalidArgumentError: the value is none of these.
     """
@@ -235,14 +235,14 @@ def announce(context: Context, records: Mapping[str, ChangeRecord], change: Any)
         elif isinstance(outlet, Asset):
             events[outlet].extra = {**change}
     if silent:
-        # This is the copy of the task that Airflow made for this run. Afterwards it reads from it what to announce.
+        # The task is the copy that Airflow made for this run. Airflow reads what to announce from it afterwards.
         task.outlets = [outlet for outlet in outlets if outlet not in silent]
 
 
 def _extra_of_alias(record: ChangeRecord) -> dict[str, Any]:
     """Return the record in a form that Airflow can store.
 
-    Airflow 2 needs values with a hash, and stores a tuple as a list: https://github.com/apache/airflow/issues/56882.
+    Airflow 2 needs hashable values, and stores a tuple as a list: https://github.com/apache/airflow/issues/56882.
     """
     return {key: tuple(value) if IS_AIRFLOW_2 and isinstance(value, list) else value for key, value in record.items()}
 
@@ -252,7 +252,7 @@ def _has_writes(record: ChangeRecord) -> bool:
 
 
 def _may_have_changed(record: ChangeRecord) -> bool:
-    """Return whether to announce a record: an event too many is better than one that is missing."""
+    """Return whether to announce a record: one event too many is better than a missing one."""
     return _has_writes(record) or not record["complete"]
 
 
@@ -293,7 +293,7 @@ def _parse_record(value: Mapping[str, Any]) -> ChangeRecord:
     for key in ("added", "removed"):
         if not isinstance(record.get(key), list):
             raise InvalidArgumentError(
-                f"The change of project {record['project_id']!r} has no list {key!r}; it is not a change record."
+                f"The change of project {record['project_id']!r} has no {key!r} list; it is not a change record."
             )
         record[key] = list(check_tag_names(record[key]))
     record["unsettled"] = list(check_tag_names(record.get("unsettled") or []))

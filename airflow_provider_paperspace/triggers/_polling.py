@@ -70,9 +70,9 @@ class Subscription:
         return self._poller.latest
 
     async def poll_now(self, timeout_s: float) -> Reading | None:
-        """Poll at once, together with all who ask for that at the same time; None if no answer comes in time.
+        """Poll at once, together with everyone who asks for that at the same time; None if no answer comes in time.
 
-        While the service asks to wait, nothing is sent, and the reading is the error that says so.
+        While a wait that the service asked for lasts, nothing is sent, and the reading is the error that says so.
         """
         if (refusal := self._poller.refusal) is not None:
             return Reading(error=refusal, failures=self._poller.latest.failures)
@@ -140,7 +140,7 @@ class _ProjectPoller:
 
     @property
     def refusal(self) -> PaperspaceError | None:
-        """The error with which the service asked to wait, while that wait lasts."""
+        """The error with which the service asked for a wait, while that wait lasts."""
         return self._connection.refusal
 
     def add(self, subscription: Subscription) -> None:
@@ -206,7 +206,7 @@ class _SharedConnection:
     again.
 
     If the service asks for a longer wait than a client sits out, no project is polled until then, unless the settings
-    change: the next service or key has asked for nothing.
+    change: the new service or key has not asked for a wait.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -224,7 +224,7 @@ class _SharedConnection:
 
     @property
     def refusal(self) -> PaperspaceError | None:
-        """The error with which the service asked to wait, while that wait lasts."""
+        """The error with which the service asked for a wait, while that wait lasts."""
         return self._refusal if self._left_s > 0 else None
 
     @property

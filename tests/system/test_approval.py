@@ -67,7 +67,14 @@ class Run:
     def question(self) -> Any:
         """Wait until somebody is asked, and return what the page shows."""
         self._real.wait("the question", lambda: self.states().get("approve") == "awaiting_input")
+        # If the answer comes before the scheduler has noticed that the worker has ended, it takes the task for failed.
+        self._real.wait("the end of the worker", self._worker_has_ended)
         return self._call("GET", self._path)
+
+    def _worker_has_ended(self) -> bool:
+        key = f"TaskInstanceKey(dag_id='{DAG_ID}', task_id='approve', run_id='{self._id}'"
+        log = (self._real.home / "scheduler.out").read_text()
+        return f"Received executor event with state success for task instance {key}" in log
 
     def answer(self, option: str) -> None:
         """Answer the question as the page does."""

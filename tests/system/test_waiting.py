@@ -29,6 +29,8 @@ def world() -> Iterator[LocalPaperspaceServer]:
         {"id": "waiting", "tags": []},
         {"id": "stopped", "tags": []},
         {"id": "leased"},
+        {"id": "many-1"},
+        {"id": "many-2"},
         {"id": "notified", "tags": ["fresh"]},
     ]
     projects += [{"id": id_, "tags": ["ready:old"]} for id_ in PROJECTS]
@@ -222,6 +224,31 @@ def test_a_lease_outlives_its_killed_workers_and_is_returned(
     assert str(value).count("in-use/leased-") == 1, "taken twice, it was one tag"
     tries = dict(real.rows("SELECT task_id, try_number FROM task_instance WHERE dag_id = 'leased'"))
     assert tries == {"lease_take": 2, "work": 1, "lease_return": 2}
+
+    world.paperspace.add_tag("leased", {"name": "in-use/of-another-run"})
+    real.command("dags", "trigger", "leased", "--run-id", "second")
+    state = "SELECT state FROM task_instance WHERE dag_id = 'leased' AND run_id = 'second' AND task_id = ?"
+    real.wait("a refusal", lambda: real.rows(state, "lease_take") == [("up_for_retry",)])
+    assert world.paperspace.tag_names("leased") == ["in-use/of-another-run"]
+    world.paperspace.remove_tag("leased", {"name": "in-use/of-another-run"})
+    real.wait("the second lease", lambda: real.rows(state, "lease_return") == [("success",)])
+    assert world.paperspace.tag_names("leased") == []
+
+
+@pytest.mark.skipif(ON_AIRFLOW_2, reason="on SQLite, Airflow 2 runs one task at a time")
+def test_one_trigger_waits_for_many_projects(real: RealAirflow, world: LocalPaperspaceServer) -> None:
+    real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'waiting_for_many'"))
+    real.command("dags", "trigger", "waiting_for_many")
+    real.wait("the deferral", lambda: real.states("waiting_for_many") == {"wait": "deferred"})
+    world.paperspace.add_tag("many-1", {"name": "go"})
+    before = polls(world, "many-1")
+    real.wait("two polls", lambda: polls(world, "many-1") > before + 1)
+    assert real.states("waiting_for_many") == {"wait": "deferred"}, "the other project is not ready"
+    world.paperspace.add_tag("many-2", {"name": "go"})
+    real.wait("the end", lambda: real.states("waiting_for_many") == {"wait": "success"})
+    ((value,),) = real.rows("SELECT value FROM xcom WHERE dag_id = 'waiting_for_many' AND key = 'return_value'")
+    assert "many-1" in str(value)
+    assert "many-2" in str(value)
 
 
 def _let_a_third_of_the_polls_fail(world: LocalPaperspaceServer, number: int) -> None:

@@ -12,6 +12,13 @@ from airflow_provider_paperspace.operators.project_tags import ListProjectTagsOp
 
 with (
     DAG(dag_id="leased", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), catchup=False),
-    ProjectTagLease(task_id="lease", tags="in-use", project_id="leased", retries=2, retry_delay=timedelta(seconds=1)),
+    ProjectTagLease(
+        task_id="lease",
+        tags="in-use",
+        project_id="leased",
+        exclusive=True,
+        retries=60,
+        retry_delay=timedelta(seconds=1),
+    ),
 ):
     ListProjectTagsOperator(task_id="work", project_id="leased")
