@@ -2,7 +2,7 @@
 
 Setting ``stage:evaluated`` removes ``stage:training`` and touches no other tag. If a stage fails, the project returns
 to its previous stage. While the run is active, the project has a tag ``in-use/...``, which is removed when the run
-ends, even if it fails.
+ends, even if it fails; another run waits until then.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ with DAG(
             raise AirflowFailException(f"{model} is worse than the last one")
 
     # [START howto_operator_project_tag_lease]
-    with ProjectTagLease(task_id="lease", project_name=PROJECT, tags="in-use"):
+    with ProjectTagLease(task_id="lease", project_name=PROJECT, tags="in-use", exclusive=True):
         training = set_stage("training")
         evaluated = evaluate(train())
         training >> evaluated >> set_stage("evaluated")

@@ -31,7 +31,10 @@ from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 
 PACKAGE = REPOSITORY / "airflow_provider_paperspace"
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [
+    *(REPOSITORY / f"{page}.md" for page in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
 
 
 def text_of(name: str) -> str:
@@ -91,10 +94,21 @@ def test_every_command_on_a_page_exists() -> None:
             emulator_parser().parse_args(words[3:])
         elif words[1:3] == ["-m", "airflow_provider_paperspace"]:
             command_line.command_parser().parse_args(words[3:])
+        elif words[0].startswith(".nox/"):
+            assert f'"{words[0].split("/")[1].removeprefix("tests-airflow-").replace("-", ".")}"' in text_of(
+                "noxfile.py"
+            )
+            assert (REPOSITORY / words[-1]).exists(), command
         elif words[0] == "airflow":
             assert (REPOSITORY / "dags" / f"{words[-1]}.py").exists()
         else:
             assert words[0] in ("export", "pip"), command
+
+
+def test_the_page_for_contributors_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)`", text_of("CONTRIBUTING.md"))
+    assert len(named) > 6
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
 
 
 def test_every_relative_link_leads_to_a_file() -> None:
