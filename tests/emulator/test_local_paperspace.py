@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,12 +291,34 @@ def test_an_option_of_a_fault_with_a_wrong_value_is_refused(
         server.fault("429", **{option: value})
 
 
+class FirstError(logging.Handler):
+    """Waits for the first error: the server may log it after it has answered."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._logged = threading.Event()
+        self._text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._text = self._text or logging.Formatter().format(record)
+        self._logged.set()
+
+    def wait(self) -> str:
+        assert self._logged.wait(60)
+        return self._text
+
+
 def test_a_bug_of_the_server_is_logged_and_recorded(
-    http: httpx.Client, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    http: httpx.Client, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.paperspace, "list_tags", lambda *_: 1 / 0)
-    assert http.get("/projects/p1/tags").status_code == 500
-    assert "ZeroDivisionError" in caplog.text
+    log, error = logging.getLogger("uvicorn.error"), FirstError()
+    log.addHandler(error)
+    try:
+        monkeypatch.setattr(server.paperspace, "list_tags", lambda *_: 1 / 0)
+        assert http.get("/projects/p1/tags").status_code == 500
+        assert "ZeroDivisionError" in error.wait()
+    finally:
+        log.removeHandler(error)
     assert [request.status for request in server.requests] == [500]
 
 

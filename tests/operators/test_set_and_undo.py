@@ -199,7 +199,7 @@ def test_an_undo_records_what_it_did_before_a_failure(world: LocalPaperspaceServ
         ("p1", "change is a str"),
         (7, "change is an int"),
         ([7], "change is an int"),
-        ({"project_id": "p1"}, "no list 'added'"),
+        ({"project_id": "p1"}, "no 'added' list"),
         ({"project_id": "p1", "added": [""], "removed": []}, "blank"),
         ({"project_id": "", "added": [], "removed": []}, "project id is empty"),
     ],
