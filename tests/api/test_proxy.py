@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import ssl
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,15 @@ HEADER = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 @pytest.fixture(autouse=True)
 def _watch_the_password(secret_watch: SecretWatch) -> None:
     secret_watch.secrets += [PASSWORD, QUOTED_PASSWORD, HEADER]
+
+
+@pytest.fixture(autouse=True)
+def _end_of_tls() -> Iterator[None]:
+    """Collect a test's connections: aiohttp does not wait for the peer to end TLS, and asyncio warns of that later."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def through(proxy: str, url: str = PAPERSPACE, **more: Any) -> ClientSettings:
