@@ -214,8 +214,8 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
                 raise_for_failures(reading)
             _spare_protected(report, hook.settings.client.protected_by)
             _log_plan(report)
-            report["markdown"] = report_as_markdown(report, console_url(hook.settings))
             if len(report["planned"]) > max_removals:
+                report["markdown"] = report_as_markdown(report, console_url(hook.settings))
                 push(context, "return_value", report)
                 message = (
                     f"The plan has {count_of(len(report['planned']), 'removal')}, more than "

@@ -238,10 +238,9 @@ def take_exclusively(names: Sequence[str], change: TagChange) -> Flow[TagChange]
 
     :raises ConcurrentWriteError: another run holds the lease.
     """
-    free = _taking_if_free(names, change.project_id)
-    yield from converge_project_tags(change.project_id, free, change)
+    yield from converge_project_tags(change.project_id, _taking_if_free(names, change.project_id), change)
     try:
-        yield from plan_project_tags(change.project_id, free)
+        yield from plan_project_tags(change.project_id, _taking_if_free(names, change.project_id, is_taken=True))
     except ConcurrentWriteError:
         returned = TagChange(change.project_id)
         try:
@@ -252,13 +251,17 @@ def take_exclusively(names: Sequence[str], change: TagChange) -> Flow[TagChange]
     return change
 
 
-def _taking_if_free(names: Sequence[str], project_id: str) -> policies.Policy:
-    """Return the policy that wants the tags of a lease present, and raises if another run holds it."""
+def _taking_if_free(names: Sequence[str], project_id: str, *, is_taken: bool = False) -> policies.Policy:
+    """Return the policy that wants the tags of a lease present, and raises if another run holds it.
+
+    :param is_taken: False before the tags are written. If a killed try has left one of them, the policy does not raise
+        then, so that the check afterwards gives it back.
+    """
     prefixes = tuple(f"{name.rpartition('/')[0]}/" for name in names)
 
     def policy(tags: Mapping[str, Tag]) -> TagTarget:
         holders = [name for name in tags if name.startswith(prefixes) and name not in names]
-        if holders:
+        if holders and (is_taken or not any(name in tags for name in names)):
             raise ConcurrentWriteError(
                 f"another run holds it: {quoted_list(holders)}",
                 tuple(holders),

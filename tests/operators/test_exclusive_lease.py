@@ -69,7 +69,7 @@ def test_two_runs_never_hold_the_lease_at_once(there: tuple[str, ...], lost_answ
             else:
                 assert isinstance(taker.error, ConcurrentWriteError)
                 assert not taker.error.is_permanent
-                assert taker.name not in store.names or taker.name in there
+                assert taker.name not in store.names, "nothing of it is left, whatever an earlier try has left"
                 assert added == []
             assert removed in ([], [taker.name])
             assert (taker.name in store.names) == ((taker.name in there or bool(added)) and not removed)
@@ -90,6 +90,16 @@ def test_a_retry_takes_the_lease_once_it_is_returned(world: LocalPaperspaceServe
     (taken,) = take().run()
     assert taken["name"].startswith("in-use/dag-")
     assert len(world.requests) == 4, "a read, a read, a write, a read"
+
+
+def test_two_killed_tries_do_not_block_each_other(world: LocalPaperspaceServer) -> None:
+    (own,) = take().run()
+    world.paperspace.add_tag("p1", {"name": "in-use/other-12345678"})
+    task = take()
+    with pytest.raises(ConcurrentWriteError, match="another run holds it: 'in-use/other-12345678'"):
+        task.run()
+    assert world.paperspace.tag_names("p1") == ["in-use/other-12345678"], "the other run can go on"
+    assert task.pushed["change"]["removed"] == [own["name"]]
 
 
 def test_a_taker_that_meets_another_steps_back_and_says_so(

@@ -46,7 +46,7 @@ def world(server: LocalPaperspaceServer) -> LocalPaperspaceServer:
 
 @pytest.fixture(scope="module")
 def real(server: LocalPaperspaceServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
-    """The one Airflow of this module, with the example alone, which runs when it is told to."""
+    """The one Airflow of this module, with the example alone, which runs only when a test triggers it."""
     source = (REPOSITORY / f"dags/{DAG_ID}.py").read_text()
     assert source.count(SCHEDULE) == 1
     dags, home = tmp_path_factory.mktemp("dags"), tmp_path_factory.mktemp("airflow")
