@@ -10,7 +10,7 @@ CHECKS := check-airflow-3 check-system check-airflow-2 check-rest check-lowest
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
 
-.PHONY: help demo test test-pythons bench lint docs clean $(CHECKS) $(PYTHONS)
+.PHONY: help demo test test-pythons bench lint docs dist clean $(CHECKS) $(PYTHONS)
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -57,6 +57,9 @@ lint: $(TOOLS)/.ready ## run ruff, the import contracts and mypy
 
 docs: $(TOOLS)/.ready ## build the documentation in docs/_build
 	@$(TOOLS)/bin/nox -s docs
+
+dist: $(TOOLS)/.ready ## build the sdist and the wheel in dist/, twice, and check that both builds are equal
+	@$(TOOLS)/bin/nox -s distributions
 
 clean: ## remove everything that was made here
 	@rm -rf .venv .nox .demo .bench docs/_build dist build

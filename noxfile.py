@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import configparser
+import gzip
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import nox
@@ -25,16 +28,23 @@ if shutil.which("pyenv"):  # its python3.12 runs only if that version is switche
 # Compile each module once: these checks start Airflow many times.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-nox.needs_version = ">=2024.10"
+nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def tools(group: str) -> tuple[str, ...]:
+    """Return the requirements of a group of tools, which has their versions."""
+    return nox.project.dependency_groups(PROJECT, group)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Run ruff, and the import contracts."""
-    session.install("ruff", "import-linter", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
+    session.install(*tools("lint"), f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports", "--no-logo")
@@ -43,7 +53,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Run mypy --strict over the package."""
-    session.install("mypy", "types-requests", "pytest", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
+    session.install(*tools("types"), f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     session.run("mypy", "--strict")
 
 
@@ -80,30 +90,93 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def distributions(session: nox.Session) -> None:
+    """Build the sdist and the wheel in dist/, once more elsewhere, and check what they hold and that they are equal."""
+    session.install(*tools("dist"))
+    work = Path(session.create_tmp()).resolve()
+    epoch = time_of_last_commit()
+    os.umask(0o022)  # the wheel keeps the modes of its files
+    built = {"first": Path("dist").resolve(), "second": work / "dist"}
+    for number, (name, out) in enumerate(built.items()):
+        shutil.rmtree(out, ignore_errors=True)
+        sources = work / name
+        copy_sources(sources, modified=epoch + number * 86_400)
+        # The first wheel is built from its sdist, the second from the sources.
+        what = ("--sdist", "--wheel") if number else ()
+        command = ("python", "-m", "build", "--installer", "uv", *what, "--outdir", str(out), str(sources))
+        session.run(*command, silent=True, env={"SOURCE_DATE_EPOCH": str(epoch)})
+        for sdist in out.glob("*.tar.gz"):
+            normalize(sdist, epoch)
+    session.run("twine", "check", "--strict", *map(str, built["first"].iterdir()), silent=True)
+    folders = {f"{name.upper()}_BUILD": str(out) for name, out in built.items()}
+    # The settings in setup.cfg need Airflow, and so does conftest.py.
+    alone = ("-c", os.devnull, "--rootdir", ".", "--noconftest", "-p", "no:cacheprovider")
+    session.run("pytest", "-q", *alone, "tests/check_distributions.py", env=folders)
+
+
+def time_of_last_commit() -> int:
+    """Return ``SOURCE_DATE_EPOCH``, or the time of the last commit; outside a checkout, a time that never changes."""
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(given)
+    command = ["git", "--git-dir=.git", "log", "-1", "--format=%ct"]  # not of a checkout around this one
+    run = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return int(run.stdout or 1_600_000_000)
+
+
+def copy_sources(into: Path, *, modified: int) -> None:
+    """Copy the repository without what was made in it. In the README, which PyPI shows, make the links absolute."""
+    shutil.rmtree(into, ignore_errors=True)
+    made_here = [line.strip("/").rpartition("/")[2] for line in Path(".gitignore").read_text().splitlines()]
+    shutil.copytree(".", into, ignore=shutil.ignore_patterns(".git", *made_here), ignore_dangling_symlinks=True)
+    settings = configparser.ConfigParser()
+    settings.read("setup.cfg")
+    (source,) = re.findall(r"^Source = (.+)$", settings["metadata"]["project_urls"], re.MULTILINE)
+    (version,) = re.findall(r'__version__ = "(.+)"', Path(PACKAGE, "__init__.py").read_text())
+    readme = into / "README.md"
+    readme.write_text(re.sub(r"\]\((?!https?:|#)", f"]({source}/blob/v{version}/", readme.read_text()))
+    for path in into.rglob("*"):
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        os.utime(path, (modified, modified))
+
+
+def normalize(sdist: Path, epoch: int) -> None:
+    """Write an sdist again without what setuptools takes from the machine: times, owner and order of the files."""
+    with tarfile.open(sdist) as built:
+        files = sorted(((member, built.extractfile(member)) for member in built), key=lambda file: file[0].name)
+        packed = sdist.with_suffix(".tmp")
+        with (
+            packed.open("wb") as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=epoch) as compressed,
+            tarfile.open(fileobj=compressed, mode="w") as again,
+        ):
+            for member, content in files:
+                member.mtime, member.pax_headers = epoch, {}
+                member.uid = member.gid = 0
+                member.uname = member.gname = "root"
+                again.addfile(member, content)
+    packed.replace(sdist)
+
+
+@nox.session(requires=["distributions"])
 @nox.parametrize("airflow", AIRFLOWS)
 def package(session: nox.Session, airflow: str) -> None:
-    """Build the wheel, install it without the sources, and let Airflow list the provider."""
-    session.install("build")
-    out = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(out, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(out), silent=True)
-    (wheel,) = out.glob("*.whl")
-    session.install(f"apache-airflow=={airflow}", str(wheel))
-    home = Path(session.create_tmp()).resolve() / "airflow"
-    session.chdir(session.create_tmp())
-    quiet = {"AIRFLOW_HOME": str(home), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
-    quiet["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
-    listed = session.run("airflow", "providers", "hooks", "-o", "json", silent=True, env=quiet)
-    hooks = {hook["connection_type"]: hook["class"] for hook in json.loads(str(listed).strip().splitlines()[-1])}
-    if hooks.get("paperspace") != f"{PACKAGE}.hooks.paperspace.PaperspaceHook":
-        session.error(f"Airflow {airflow} does not find the hook in the wheel: {hooks}")
-    session.run("python", "-c", f"import {PACKAGE}.operators.project_tags as m; print(m.__file__)", env=quiet)
+    """Install the wheel without the sources, and see what Airflow and the command lines make of it."""
+    (wheel,) = Path("dist").resolve().glob("*.whl")
+    # The wheel may have changed, and has the same name.
+    again = ("--reinstall-package", "airflow-provider-paperspace")
+    session.install(*again, f"apache-airflow=={airflow}", f"{wheel}[emulator]")
+    work = Path(session.create_tmp()).resolve()
+    settings = {"AIRFLOW_HOME": str(work / "airflow"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
+    settings["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
+    check = Path("tests/check_installed.py").resolve()
+    session.chdir(work)
+    session.run("python", str(check), env=settings)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error."""
-    session.install("sphinx", "myst-parser", "furo", f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
+    session.install(*tools("docs"), f"apache-airflow=={AIRFLOW_3}", "-e", ".[emulator]")
     home = {"AIRFLOW_HOME": str(Path(session.create_tmp()).resolve() / "airflow")}
     session.run("sphinx-build", "-q", "-W", "-b", "html", "docs", "docs/_build", env=home)
     session.log("The documentation is in docs/_build/index.html.")
