@@ -5,7 +5,7 @@ TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
 # The checks of `make test`, three at a time, the longest first; check-system mostly waits.
-CHECKS := check-airflow-3 check-system check-airflow-2 check-rest check-lowest
+CHECKS := check-coverage check-system check-airflow-2 check-airflow-3 check-rest check-lowest
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
@@ -30,8 +30,11 @@ test-pythons: $(TOOLS)/.ready ## run the tests on Python 3.12 and 3.13 as well
 	@$(IN_PARALLEL) $(PYTHONS)
 
 # -R: the environments are installed already, one after the other, because two builds at once would disturb each other.
+check-coverage:
+	@$(TOOLS)/bin/nox -R -s coverage
+
 check-airflow-3:
-	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')"
+	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')" -- tests --ignore=tests/system -m uncovered
 
 check-airflow-2:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')"

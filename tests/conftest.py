@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def _local_paperspace() -> Iterator[LocalPaperspaceServer]:
 
 
 @pytest.fixture
-def server(paperspace_server: LocalPaperspaceServer) -> LocalPaperspaceServer:
+def server(paperspace_server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
+    # Some tests put a record in its place that sends signals, which must not reach the tests after them.
+    monkeypatch.setattr(paperspace_server.app, "requests", deque())
     paperspace_server.reset(seed={"projects": [{"id": "p1", "name": "one", "tags": ["gpu"]}]})
     return paperspace_server
 

@@ -25,6 +25,8 @@ from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY, SecretWatch
 from tests.triggers.polls import after_polls
 
+pytestmark = pytest.mark.uncovered
+
 ON_AIRFLOW_2 = airflow.__version__ < "3"
 NEEDS_3 = pytest.mark.skipif(ON_AIRFLOW_2, reason="before Airflow 3, each run has a logical date")
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -26,12 +26,11 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def world(
     connection: str, server: LocalPaperspaceServer, airflow_db: object, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalPaperspaceServer]:
+) -> LocalPaperspaceServer:
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
     monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.reset(seed={"projects": [{"id": "p1", "name": "one", "tags": ["gpu", "stage:a"]}, {"id": "p2"}]})
-    yield server
-    server.app.requests = deque()
+    return server
 
 
 @pytest.fixture

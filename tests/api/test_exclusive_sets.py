@@ -112,6 +112,7 @@ def every_race(there: tuple[str, ...], lost_answers: int) -> list[tuple[TagStore
     return list(in_every_order(lambda choose: race(there, choose, lost_answers=lost_answers)))
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     ("there", "lost_answers"),
     [

@@ -29,6 +29,8 @@ from airflow_provider_paperspace.emulator.faults import KINDS
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.clients import Client
 
+pytestmark = pytest.mark.uncovered
+
 STRANGERS: Final = {f"other-{i}" for i in range(125)}
 WORLD: Final = {
     "projects": [

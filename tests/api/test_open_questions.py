@@ -23,6 +23,8 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.emulator.switches import CHOICES
 from tests.clients import Client
 
+pytestmark = pytest.mark.uncovered
+
 LONG = "x" * 70
 WORLD: Final = {
     "projects": [{"id": "p1", "name": "one", "tags": ["a", "gpu", "z"]}, {"id": "p2", "name": "two", "tags": ["gpu"]}],

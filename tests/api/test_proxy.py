@@ -34,8 +34,15 @@ def _watch_the_password(secret_watch: SecretWatch) -> None:
     secret_watch.secrets += [PASSWORD, QUOTED_PASSWORD, HEADER]
 
 
+@pytest.fixture(scope="module")
+def _small_heap() -> None:
+    """Keep what is older than this module out of the collections below, which would take half a second each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def _end_of_tls() -> Iterator[None]:
+def _end_of_tls(_small_heap: None) -> Iterator[None]:
     """Collect a test's connections: aiohttp does not wait for the peer to end TLS, and asyncio warns of that later."""
     yield
     with warnings.catch_warnings():

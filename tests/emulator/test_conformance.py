@@ -23,6 +23,8 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
 
+pytestmark = pytest.mark.uncovered
+
 schema = schemathesis.openapi.from_path(REPOSITORY / "tests" / "data" / "paperspace-tags.openapi.yaml")
 
 CHECKS = [

@@ -109,6 +109,7 @@ def test_an_empty_item_of_a_list_is_an_error(
     assert not writes(world)
 
 
+@pytest.mark.uncovered
 @pytest.mark.timeout(480)
 def test_an_empty_argument_of_a_mapped_task_is_an_error(airflow_db: Path, world: LocalPaperspaceServer) -> None:
     """In a real run: by the output of a task, by ``expand`` and by ``expand_kwargs``."""

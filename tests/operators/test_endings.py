@@ -105,13 +105,10 @@ class NotingWrites(deque[Any]):
 
 
 @pytest.fixture(autouse=True)
-def world(
-    connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalPaperspaceServer]:
+def world(connection: str, server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> LocalPaperspaceServer:
     monkeypatch.setattr("airflow_provider_paperspace.api._retries.wait_s", lambda *_: 0.0)
     server.reset(seed={"projects": [{"id": id_, "tags": ["gpu"]} for id_ in ("p1", "p2")]})
-    yield server
-    server.app.requests = deque()
+    return server
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def race(there: Iterable[str], choose: Callable[[int], int], *, lost_answers: in
     return store, takers
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize(
     ("there", "lost_answers"), [((), 0), ((), 1), ((A,), 0), ((A,), 1), ((A, B), 1), (("gpu", "in-use"), 0)], ids=str
 )

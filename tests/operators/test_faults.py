@@ -22,6 +22,8 @@ from airflow_provider_paperspace.operators.project_tags import (
 )
 from tests.operators.task import Task
 
+pytestmark = pytest.mark.uncovered
+
 WORLD: Final = {"projects": [{"id": id_, "tags": ["gpu", "stale:x", "stage:a"]} for id_ in ("p1", "p2")]}
 BEFORE: Final = {"gpu", "stale:x", "stage:a"}
 UNDONE: Final = [

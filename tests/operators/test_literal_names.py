@@ -114,6 +114,7 @@ def test_a_wild_project_handed_on_is_found_by_its_name(world: LocalPaperspaceSer
 NAMES = st.text(st.sampled_from("ab*?[]!-"), min_size=1, max_size=4)
 
 
+@pytest.mark.uncovered
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True), data=st.data())
 def test_exactly_the_tags_handed_on_are_cleaned_up(

@@ -252,6 +252,7 @@ class KillingAt(deque[Any]):
             os.kill(self.victim, self.signal_number)
 
 
+@pytest.mark.uncovered
 @pytest.mark.parametrize("at", range(5, 205, 10))
 def test_a_killed_task_completes_when_it_runs_again(world: LocalPaperspaceServer, at: int) -> None:
     ids = [f"k{i}" for i in range(100)]
