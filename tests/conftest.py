@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
 
-# Airflow reads its settings when it is imported, so they come before any import of it.
-os.environ.update(
-    {
-        "AIRFLOW_HOME": tempfile.mkdtemp(prefix="airflow-home-"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags"),
-        # Airflow 3 runs a DAG only out of a bundle that it knows.
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
-            [
-                {
-                    "name": folder.replace("/", "-"),
-                    "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-                    "kwargs": {"path": str(REPOSITORY / folder)},
-                }
-                for folder in ("dags", "tests/dags")
-            ]
-        ),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
-        "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
-    }
-)
-for name in [name for name in os.environ if name.lower().endswith("_proxy") or name.startswith("AIRFLOW_CONN_")]:
+# Airflow reads it when it is imported; where it keeps all else is for the plugin to say, see setup.cfg.
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "DEBUG"
+for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
 
 import pytest  # noqa: E402  # after the settings
@@ -70,13 +47,6 @@ def server(paperspace_server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def settings(server: LocalPaperspaceServer) -> ClientSettings:
     return ClientSettings(api_key=API_KEY, base_url=server.url, timeout_s=2, name="paperspace_default")
-
-
-@pytest.fixture(scope="session")
-def airflow_db() -> Path:
-    """Return the path of Airflow's database, which is created once."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
-    return Path(os.environ["AIRFLOW_HOME"]) / "airflow.db"
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import airflow
 import pytest
 
+from airflow_provider_paperspace.emulator.pytest_plugin import FinishedRun, run_in_process
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink
 from tests.conftest import REPOSITORY
@@ -31,18 +31,6 @@ ON_AIRFLOW_2 = airflow.__version__ < "3"
 NEEDS_3 = pytest.mark.skipif(ON_AIRFLOW_2, reason="before Airflow 3, each run has a logical date")
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run of a DAG.
-
-    :param tasks: the tasks' states, by id and map index.
-    """
-
-    run_id: str
-    state: str
-    tasks: dict[str, str]
-
-
 def load(path: str) -> Any:
     """Load a DAG file."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, REPOSITORY / path)
@@ -53,28 +41,23 @@ def load(path: str) -> Any:
     return module
 
 
-def run(path: str, *, change: Callable[[Any], None] = lambda dag: None, has_date: bool = True, **conf: Any) -> Run:
+def run(
+    path: str, *, change: Callable[[Any], None] = lambda dag: None, has_date: bool = True, **conf: Any
+) -> FinishedRun:
     """Run a DAG file as ``airflow dags test`` does, and search what it leaves behind for the API key.
 
     :param has_date: whether the run has a logical date. On Airflow 3, a run that an event or a person starts has none.
     """
     dag = load(path).dag
     change(dag)
-    if ON_AIRFLOW_2:
-        # As a scheduler does: dag.test() fails if the alias of an outlet is not in the database.
-        dag.sync_to_db()
-    dag_run = dag.test(run_conf=conf) if has_date else dag.test(logical_date=None, run_conf=conf)
-    assert has_date is (getattr(dag_run, "logical_date", None) is not None)
+    result = run_in_process(dag, conf, **({} if has_date else {"logical_date": None}))
+    assert has_date is (getattr(result.dag_run, "logical_date", None) is not None)
     home = Path(os.environ["AIRFLOW_HOME"])
     database = b"".join(file.read_bytes() for file in home.glob("airflow.db*"))  # SQLite's write-ahead log included
     assert dag.dag_id.encode() in database, "the search would find what is there"
     assert API_KEY.encode() not in database
     assert not [log for log in home.rglob("*.log") if API_KEY.encode() in log.read_bytes()]
-    tasks = {
-        ti.task_id if ti.map_index < 0 else f"{ti.task_id}[{ti.map_index}]": str(ti.state)
-        for ti in dag_run.get_task_instances()
-    }
-    return Run(dag_run.run_id, str(dag_run.state), tasks)
+    return result
 
 
 def xcoms(airflow_db: Path, dag_id: str, task_id: str, key: str = "return_value") -> list[Any]:
@@ -187,7 +170,7 @@ def test_an_approval_opens_the_gate_and_links_lead_there(world: LocalPaperspaceS
         stored = xcoms(airflow_db, "example_approval_gate", task_id, key=PaperspaceProjectLink.xcom_key)
         assert stored[-1].strip('"') == url
     if ON_AIRFLOW_2:
-        assert_the_webserver_builds_the_link_without_the_api(world, result.run_id, url)
+        assert_the_webserver_builds_the_link_without_the_api(world, result.dag_run.run_id, url)
 
 
 def assert_the_webserver_builds_the_link_without_the_api(world: LocalPaperspaceServer, run_id: str, url: str) -> None:
