@@ -176,6 +176,6 @@ def _load_dag(path: Path) -> Any:
     for error in found.import_errors.values():
         pytest.fail(f"{path} cannot be imported:\n{error}", pytrace=False)
     if len(found.dags) != 1:
-        ids = ", ".join(map(repr, found.dags)) or "none"
+        ids = ", ".join(map(repr, sorted(found.dags))) or "none"
         pytest.fail(f"{path} must contain one DAG; found: {ids}. Of several, pass the DAG itself.", pytrace=False)
     return next(iter(found.dags.values()))
