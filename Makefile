@@ -58,14 +58,14 @@ bench: .venv/bench/.ready ## measure requests, time, memory and import cost
 lint: $(TOOLS)/.ready ## run ruff, the import contracts and mypy
 	@$(TOOLS)/bin/nox -s lint types
 
-docs: $(TOOLS)/.ready ## build the documentation in docs/_build
+docs: $(TOOLS)/.ready ## build the documentation in docs/_build, and check its links
 	@$(TOOLS)/bin/nox -s docs
 
 dist: $(TOOLS)/.ready ## build the sdist and the wheel in dist/, twice, and check that both builds are equal
 	@$(TOOLS)/bin/nox -s distributions
 
 clean: ## remove everything that was made here
-	@rm -rf .venv .nox .demo .bench docs/_build dist build
+	@rm -rf .venv .nox .demo .bench docs/_build docs/reference/python dist build
 
 $(TOOLS)/.ready:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and no python3 is on the PATH." >&2; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import json
@@ -16,6 +17,7 @@ import pytest
 
 from airflow_provider_paperspace import __main__ as command_line
 from airflow_provider_paperspace import __version__, api, protocol
+from airflow_provider_paperspace._compat import IS_AIRFLOW_2, AirflowOptionalProviderFeatureException
 from airflow_provider_paperspace.api import _pages, _rate_limit, _retries, errors
 from airflow_provider_paperspace.api.settings import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_S
 from airflow_provider_paperspace.emulator.__main__ import _parser as emulator_parser
@@ -25,6 +27,7 @@ from airflow_provider_paperspace.emulator.state import Paperspace
 from airflow_provider_paperspace.emulator.switches import CHOICES
 from airflow_provider_paperspace.notifications.project_tags import BUDGET_S, MAX_ATTEMPTS
 from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, GRACE_PERIOD_S
+from airflow_provider_paperspace.operators.clean_up import CleanUpProjectTagsOperator
 from airflow_provider_paperspace.triggers._polling import MAX_AGE_S, MAX_SLOWDOWN
 from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, LAST_POLL_TIMEOUT_S, MAX_INTERVAL_S
 from tests.conftest import REPOSITORY
@@ -33,8 +36,14 @@ from tests.secret_watch import API_KEY
 PACKAGE = REPOSITORY / "airflow_provider_paperspace"
 PAGES = [
     *(REPOSITORY / f"{page}.md" for page in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
-    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted(page for page in (REPOSITORY / "docs").rglob("*.md") if "_build" not in page.parts),
 ]
+
+API_FACTS = "docs/explanation/api-facts.md"
+COMPATIBILITY = "docs/explanation/compatibility.md"
+CONNECTION = "docs/reference/connection.md"
+DESIGN = "docs/explanation/design.md"
+LOCAL_PAPERSPACE = "docs/reference/local-paperspace.md"
 
 
 def text_of(name: str) -> str:
@@ -49,7 +58,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
     found = []
     for page in PAGES:
         for number, code in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
-            found.append((f"{page.name}-{number}", code))
+            found.append((f"{page.relative_to(REPOSITORY)}-{number}", code))
     return found
 
 
@@ -114,7 +123,7 @@ def test_the_page_for_contributors_names_tests_that_exist() -> None:
 def test_every_relative_link_leads_to_a_file() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).exists(), f"{page.relative_to(REPOSITORY)}: {target}"
 
 
 def test_the_readme_fits_on_one_screen() -> None:
@@ -134,7 +143,7 @@ def test_the_check_prints_what_its_page_shows(
     monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_uri())
     assert command_line.main(["check", "--project", "prmximcci"]) == 0
     printed = capsys.readouterr().out
-    shown = text_of("docs/connection.md").partition("--project prmximcci\n")[2].partition("```")[0]
+    shown = text_of(CONNECTION).partition("--project prmximcci\n")[2].partition("```")[0]
     port = server.url.removesuffix("/v1").rpartition(":")[2]
     assert shown.replace("8787/v1" + " " * len(port), f"{port}/v1" + " " * 4).strip() in printed
 
@@ -145,8 +154,8 @@ def test_the_tags_commands_print_what_their_page_shows(
     monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_uri())
     tags = [{"name": name, "dtCreated": f"2026-03-0{day}T09:15:00.000Z"} for day, name in ((1, "gpu"), (2, "stage:b"))]
     server.reset(seed={"projects": [{"id": "prmximcci", "name": "vision-training", "tags": tags}]})
-    (section,) = re.findall(r"## Work with tags from a terminal\n.*?\n## ", text_of("docs/guide.md"), re.DOTALL)
-    commands = [part for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL) for part in block.split("$ ")]
+    shells = [code for name, code in blocks("console") if name.startswith("docs/how-to/terminal.md")]
+    commands = [part for shell in shells for part in shell.split("$ ")]
     shown = [part.partition("\n") for part in commands if part]
     assert len(shown) == 4
     for command, _, output in shown:
@@ -160,12 +169,12 @@ def test_the_probe_prints_what_its_page_shows(
     server.reset()
     monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_uri())
     assert command_line.main(["probe", "--project", "prmximcci", "--yes"]) == 0
-    shown = text_of("docs/api-facts.md").partition("--project prmximcci --yes\n")[2].partition("```")[0]
+    shown = text_of(API_FACTS).partition("--project prmximcci --yes\n")[2].partition("```")[0]
     assert capsys.readouterr().out.endswith(shown), "Airflow 2 logs to the same stream"
 
 
 def test_the_connection_page_lists_the_defaults() -> None:
-    rows = {cells[1].strip("`"): cells[2].strip("`") for cells in table("docs/connection.md", "setting | where")}
+    rows = {cells[1].strip("`"): cells[2].strip("`") for cells in table(CONNECTION, "setting | where")}
     assert rows == {
         "Password": "none: it must be set",
         "Host": protocol.BASE_URL,
@@ -191,15 +200,15 @@ def test_the_hook_reads_the_connections_of_the_page(line: str, monkeypatch: pyte
 
 def test_the_emulator_page_lists_every_switch_and_fault() -> None:
     switches = {
-        cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[1]) for cells in table("docs/emulator.md", "`--switch NAME")
+        cells[0].strip("`"): re.findall(r"`([^`]+)`", cells[1]) for cells in table(LOCAL_PAPERSPACE, "`--switch NAME")
     }
     assert switches == {name: list(values) for name, values in CHOICES.items()}
-    faults = [kind for cells in table("docs/emulator.md", "kind |") for kind in re.findall(r"`(.+?)`", cells[0])]
+    faults = [kind for cells in table(LOCAL_PAPERSPACE, "kind |") for kind in re.findall(r"`(.+?)`", cells[0])]
     assert sorted(faults) == sorted(KINDS)
 
 
 def test_the_emulator_page_lists_every_option_and_default() -> None:
-    page = text_of("docs/emulator.md")
+    page = text_of(LOCAL_PAPERSPACE)
     command_line_options, fault_options = (
         {row[0].strip("`"): row[1].split(":")[0].strip("`") for row in table_after(page, heading)}
         for heading in ("$ python -m", "## Faults")
@@ -222,7 +231,7 @@ def table_after(page: str, heading: str) -> list[list[str]]:
 
 
 def test_the_emulator_page_lists_every_public_method(server: LocalPaperspaceServer) -> None:
-    listed = {re.match(r"`([\w.]+)", row[0])[1] for row in table("docs/emulator.md", "of `paperspace_server`")}  # type: ignore[index]
+    listed = {re.match(r"`([\w.]+)", row[0])[1] for row in table(LOCAL_PAPERSPACE, "of `paperspace_server`")}  # type: ignore[index]
     of_the_server = {name for name in dir(LocalPaperspaceServer) if not name.startswith("_")}
     # `serve` blocks, for the command line; `paperspace` has rows of its own.
     assert of_the_server - listed == {"serve", "paperspace"}
@@ -235,38 +244,47 @@ def test_a_fault_of_the_emulator_page_is_the_same_in_a_test_and_on_the_command_l
 
 
 def test_the_seed_on_the_emulator_page_is_valid() -> None:
-    (seed,) = [code for name, code in blocks("json") if name.startswith("emulator")]
+    (seed,) = [code for name, code in blocks("json") if name.startswith("docs/reference/local-paperspace")]
     assert Paperspace(json.loads(seed)).tag_names("prmximcci") == ["old", "gpu"]
 
 
-def test_the_guide_lists_the_permanent_statuses() -> None:
-    (at_once, later, _) = table("docs/guide.md", "what | the task")
+def test_the_page_on_errors_lists_the_permanent_statuses() -> None:
+    (at_once, later, _) = table("docs/reference/errors-and-retries.md", "what | the task")
     assert set(map(int, re.findall(r"\d{3}", at_once[0]))) == errors._PERMANENT_STATUSES
     assert not set(map(int, re.findall(r"\d{3}", later[0]))) & errors._PERMANENT_STATUSES
-    assert "retried where repeating is safe, on 408, 429, 500, 502, 503, 504 and" in in_one_line("docs/guide.md")
+    page = in_one_line("docs/reference/errors-and-retries.md")
+    assert "retried where repeating is safe, on 408, 429, 500, 502, 503, 504 and" in page
     assert {s for s in range(400, 600) if _retries.verdict("GET", s) == "retry"} == {408, 429, 500, 502, 503, 504}
 
 
-def test_the_guide_states_the_limits_of_the_code() -> None:
-    guide = in_one_line("docs/guide.md")
-    assert f"up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in guide
-    assert guide.count(f"more than {errors.MAX_RETRY_AFTER_S:.0f} seconds") == 2
+def test_the_pages_state_the_limits_of_the_code() -> None:
+    longest_wait = f"{errors.MAX_RETRY_AFTER_S:.0f} seconds"
+    retries = in_one_line("docs/reference/errors-and-retries.md")
+    retry_after = in_one_line("docs/how-to/retry-after.md")
+    many, waiting = in_one_line("docs/how-to/many-projects.md"), in_one_line("docs/how-to/wait-for-a-tag.md")
+    assert f"as `Retry-After` asks, up to {longest_wait}" in retries
+    assert f"sits out up to {longest_wait}" in retry_after
+    assert f"more than {longest_wait}" in retry_after
+    assert f"more than {longest_wait}" in many
     assert _retries.RETRY_AFTER_CAP_S == 24 * 3600
-    assert "A wait of more than a day counts as a day" in guide
-    assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in guide
+    assert "A wait of more than a day counts as a day" in retry_after
+    assert f"Up to `max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} by default)" in many
+    assert f"up to `max_failures` in a row ({DEFAULT_MAX_FAILURES})" in waiting
     assert MAX_SLOWDOWN == 8
-    assert "polled less often, down to an eighth" in guide
-    assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in guide
-    assert f"Up to `max_concurrency` projects ({DEFAULT_MAX_CONCURRENCY} by default)" in guide
-    assert f"at most {BUDGET_S:.0f} seconds and sends each request at most twice" in guide
-    assert MAX_ATTEMPTS == 2
+    assert "polled less often, down to an eighth" in waiting
+    assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in waiting
     assert (MAX_AGE_S, MAX_INTERVAL_S) == (60, 24 * 3600)
-    assert "when a wait starts, at least once a minute, and before an error counts as permanent" in guide
-    assert "up to `max_wait`, or up to a day without it" in guide
+    assert "when a wait starts, at least once a minute, and before an error counts as permanent" in waiting
+    assert "up to `max_wait`, or up to a day without it" in waiting
+    callbacks = in_one_line("docs/how-to/tag-on-failure.md")
+    assert f"at most {BUDGET_S:.0f} seconds and sends each request at most twice" in callbacks
+    assert MAX_ATTEMPTS == 2
+    most = inspect.signature(CleanUpProjectTagsOperator).parameters["max_removals"].default
+    assert f"at most `max_removals` tags, {most} unless you say" in in_one_line("docs/explanation/security.md")
 
 
 def test_the_design_states_the_numbers_of_the_code() -> None:
-    design = in_one_line("docs/design.md")
+    design = in_one_line(DESIGN)
     assert f"min({_retries.MAX_BACKOFF_S:.0f}, {_retries.INITIAL_BACKOFF_S:g} * 2 ** n)" in design
     assert f"later than {_retries.MAX_TOTAL_S:.0f} seconds" in design
     assert f"`Retry-After` asks for, up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in design
@@ -283,7 +301,7 @@ def test_the_design_states_the_numbers_of_the_code() -> None:
 
 
 def test_the_tree_in_the_design_lists_every_module() -> None:
-    tree = text_of("docs/design.md").partition("## The tree")[2].partition("```text\n")[2].partition("```")[0]
+    tree = text_of(DESIGN).partition("## The tree")[2].partition("```text\n")[2].partition("```")[0]
     listed, folder = [], ""
     for line in tree.splitlines()[1:]:
         name = line.split()[0]
@@ -300,7 +318,7 @@ def test_the_tree_in_the_design_lists_every_module() -> None:
 def test_the_design_names_only_code_that_exists() -> None:
     """Names in the table that tells where to find what."""
     source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
-    rows = table("docs/design.md", "question | answer")
+    rows = table(DESIGN, "question | answer")
     assert len(rows) > 8
     for question, answer in rows:
         for name in re.findall(r"`([^`]+)`", answer):
@@ -310,21 +328,69 @@ def test_the_design_names_only_code_that_exists() -> None:
                 assert re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", source), f"{question} {name}"
 
 
-def test_the_reference_lists_every_public_module_and_name() -> None:
-    reference = text_of("docs/reference.md")
-    documented = re.findall(r"automodule:: airflow_provider_paperspace\.(\S+)", reference)
-    for name in documented:
-        assert importlib.util.find_spec(f"airflow_provider_paperspace.{name}"), name
+def documented_names() -> set[str]:
+    """Return modules that the reference documents, names as ``module.Name``, or ``module.*`` for all of a module."""
+    text = "".join(page.read_text() for page in (REPOSITORY / "docs/reference").glob("*.md"))
+    # An entry of an autosummary, or the argument of an autoclass, autoexception or automodule.
+    names = set(re.findall(rf"^(?:   |\.\. auto\w+:: ){PACKAGE.name}\.([\w.]+)$", text, re.MULTILINE))
+    for module, members in re.findall(rf"automodule:: {PACKAGE.name}\.([\w.]+)\n   :members:(.*)", text):
+        names.update(f"{module}.{name}" for name in (members.strip() or "*").split(", "))
+    # The reference shows where to import a name from, which is not always where it is defined.
+    return names | {f"api.{module}.{name}" for name, module in api._MODULE_BY_NAME.items() if f"api.{name}" in names}
+
+
+def public_modules() -> dict[str, Path]:
     folders = ("api", "hooks", "links", "notifications", "operators", "rules", "sensors", "triggers")
-    modules = [path for folder in folders for path in (PACKAGE / folder).glob("*.py") if not path.stem.startswith("_")]
-    assert {f"{path.parent.name}.{path.stem}" for path in modules} <= set(documented)
-    public_modules = {f"api.{module}" for module in api._NAMES_BY_MODULE}
-    assert public_modules <= set(documented)
+    paths = [PACKAGE / "assets.py", PACKAGE / "retry_policy.py", *(PACKAGE / "emulator").glob("s[ew]*.py")]
+    paths += [path for folder in folders for path in (PACKAGE / folder).glob("*.py") if path.stem[0] != "_"]
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in paths}
+
+
+def test_the_reference_names_only_what_exists() -> None:
+    def source_of(module: str) -> str:
+        path = PACKAGE.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        return path.read_text() if path.exists() else ""
+
+    for name in documented_names():
+        module, _, last = name.rpartition(".")
+        assert source_of(name) or (module and (last == "*" or re.search(rf"\b{last}\b", source_of(module)))), name
+
+
+def test_the_reference_lists_every_public_module() -> None:
+    documented = {name.rpartition(".")[0] for name in documented_names()} | documented_names()
+    assert set(public_modules()) - documented == set()
+    assert {f"api.{module}" for module in api._NAMES_BY_MODULE} - documented == set()
+
+
+def test_the_reference_lists_every_public_class() -> None:
+    documented = documented_names()
+    # The report and what is in it are a page of their own, which another test holds to the code.
+    documented |= {f"operators.clean_up.{name}" for name in ("Report", "Removal", "Exemption")}
+    classes = [
+        (module, node.name)
+        for module, path in public_modules().items()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert len(classes) > 50
+    missing = [f"{module}.{name}" for module, name in classes if not {f"{module}.{name}", f"{module}.*"} & documented]
+    assert missing == []
+    exported = [(f"api.{module}", name) for name, module in api._MODULE_BY_NAME.items()]
+    assert [pair for pair in exported if not {".".join(pair), f"{pair[0]}.*"} & documented] == []
+
+
+def test_the_reference_explains_types_as_they_are_defined() -> None:
+    source = "".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    types = re.findall(r"py:type:: (\w+)\n   :canonical: (.+)", text_of("docs/reference/arguments.md"))
+    assert len(types) == 6
+    for name, definition in types:
+        assert f"\n{name} = {definition}\n" in source
 
 
 def test_the_compatibility_table_names_what_is_tested() -> None:
     """The sessions are in noxfile.py, the claims to installers in setup.cfg."""
-    rows = {row[0]: row[1:] for row in table("docs/index.md", "Airflow | Python")}
+    rows = {row[0]: row[1:] for row in table(COMPATIBILITY, "Airflow | Python")}
     sessions = text_of("noxfile.py")
     (pair,) = re.findall(r'AIRFLOWS = \("([\d.]+)", "([\d.]+)"\)', sessions)
     (others,) = re.findall(r"OTHER_PYTHONS = \((.*)\)", sessions)
@@ -334,3 +400,20 @@ def test_the_compatibility_table_names_what_is_tested() -> None:
     classifiers = re.findall(r"Python :: (3\.\d+)", text_of("setup.cfg"))
     assert rows["3.3"][0] == f"{classifiers[0]} to {classifiers[-1]}"
     assert "apache-airflow>=2.11.0\n" in text_of("setup.cfg")
+
+
+def test_the_compatibility_page_tells_the_features_of_this_airflow() -> None:
+    column = 1 if IS_AIRFLOW_2 else 4
+    rows = {row[0].partition("]")[0].strip("[`"): row[column] for row in table(COMPATIBILITY, "feature | 2.11")}
+    modules = {
+        "DAGs that start when a tag appears": f"{PACKAGE.name}.triggers.project_tag_events",
+        "PaperspaceRetryPolicy": f"{PACKAGE.name}.retry_policy",
+        "approval of a clean-up in the UI": "airflow.providers.standard.operators.hitl",
+    }
+    for feature, module in modules.items():
+        try:
+            importlib.import_module(module)
+        except (ImportError, AirflowOptionalProviderFeatureException):
+            assert rows[feature] == "no", feature
+        else:
+            assert rows[feature] == "yes", feature

@@ -13,7 +13,7 @@ the same with a ``Retry-After`` above 120 s  raise           read first, then ra
 ===========================================  ==============  ==================
 
 *Retry*: the client sends the same request again. *Read first*: the write may have taken effect, so the flow reads the
-tags, and sends the write again only if they still differ and :func:`may_resend` allows it.
+tags, and sends the write again only if they still differ and ``may_resend`` allows it.
 
 The wait is the ``Retry-After`` that the service sends, or else exponential backoff with full jitter: a random time
 between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. No attempt starts later than 600 s

@@ -61,7 +61,7 @@ _OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 class Fault:
     """A fault, and the requests that it affects.
 
-    :param kind: one of :data:`KINDS`.
+    :param kind: such as ``429`` or ``lost-answer``.
     :param at: the first matching request that it affects, counted from 1.
     :param times: number of matching requests in a row that it affects; 0 for all from then on.
     :param method: only requests with this method match.

@@ -34,7 +34,7 @@ class LocalPaperspaceServer:
 
     :param port: 0 picks a free one.
     :param api_key: the API key to accept.
-    :param seed: the initial state, in the form of :data:`.state.DEFAULT_SEED`.
+    :param seed: the initial state, as on the page about the local Paperspace.
     :param switches: how it behaves where the real service's behaviour is unknown.
     :param latency_ms: minimum milliseconds for every answer.
     :param rate_limit: maximum number of requests per second; others get a 429. 0 for no limit.

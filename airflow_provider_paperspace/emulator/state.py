@@ -104,7 +104,7 @@ class StoredProject:
 class Paperspace:
     """The state of one local Paperspace.
 
-    :param seed: the initial state, in the form of :data:`DEFAULT_SEED`.
+    :param seed: the initial state, in the form of ``DEFAULT_SEED``.
     :param switches: how it behaves where the real service's behaviour is unknown.
     :param now: returns the instant for ``dtCreated``.
     :raises ValueError: the seed is malformed. The message says where.

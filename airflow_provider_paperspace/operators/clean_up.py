@@ -127,6 +127,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     :param dry_run: whether to stop before the first removal. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (

@@ -113,6 +113,7 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags")
@@ -178,6 +179,7 @@ class ReturnProjectTagLeaseOperator(ProjectTagsOperator):
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags")

@@ -83,6 +83,7 @@ class ListProjectTagsOperator(ProjectTagsOperator):
     :param order: by creation, ``desc`` newest first or ``asc`` oldest first.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class AddProjectTagOperator(ProjectTagsOperator):
         a nightly renewal leaves one mark. Needs ``expires_in`` or ``expires_on``.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags", "expires_on")
@@ -230,6 +232,7 @@ class RemoveProjectTagOperator(ProjectTagsOperator):
     :param missing_ok: whether missing tags are allowed. If not, the task fails and removes nothing from that project.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags")
@@ -313,6 +316,7 @@ class SetProjectTagsOperator(ProjectTagsOperator):
     :param dry_run: whether to return what would be changed, without changing it. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = (*ProjectTagsOperator.template_fields, "tags", "within", "is_dry_run")
@@ -403,6 +407,7 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
         :class:`SetProjectTagsOperator`; or a list of these, from a mapped task. Templated.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = ("change", "paperspace_conn_id")

@@ -48,6 +48,7 @@ class ListProjectsOperator(PaperspaceOperator):
     :param missing_ok: whether to allow a ``name`` that no project has.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
+    :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
     """
 
     template_fields: Sequence[str] = ("name", "tagged", "untagged", "paperspace_conn_id")

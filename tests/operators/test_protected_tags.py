@@ -89,12 +89,11 @@ def test_a_task_is_refused_before_its_first_write(
     assert not writes(world)
 
 
-def test_the_error_is_the_one_in_the_guide(world: LocalPaperspaceServer) -> None:
+def test_the_error_is_the_one_on_the_page(world: LocalPaperspaceServer) -> None:
     world.paperspace.add_project("prmximcci", tags=[{"name": "prod"}])
     with pytest.raises(AirflowFailException) as caught:
         Task(RemoveProjectTagOperator, tags="prod", project_id="prmximcci").run()
-    guide = (REPOSITORY / "docs/guide.md").read_text().partition("## Protect tags")[2].partition("## ")[0]
-    assert f"```text\n{caught.value}\n```" in guide
+    assert f"```text\n{caught.value}\n```" in (REPOSITORY / "docs/how-to/protect-tags.md").read_text()
 
 
 @ONE_OR_MANY

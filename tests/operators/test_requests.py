@@ -22,6 +22,7 @@ from airflow_provider_paperspace.operators.project_tags import (
 from airflow_provider_paperspace.operators.projects import ListProjectsOperator
 from tests.operators.task import Task
 from tests.operators.test_all_operators import ARGUMENTS
+from tests.test_docs import table
 
 IDS = [f"p{i}" for i in range(1, 6)]
 UNDONE = {"project_id": "p1", "added": ["gpu"], "removed": ["old"]}
@@ -208,3 +209,20 @@ def test_a_stopped_batch_has_an_error_line_of_its_own(caplog: pytest.LogCaptureF
     assert lines(caplog, logging.ERROR) == [
         "The task was stopped after 0 of 5 projects. A retry processes the remaining projects."
     ]
+
+
+FIGURES: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    "list the tags of a project, up to 120": (ListProjectTagsOperator, {}),
+    "add a tag that is missing": (AddProjectTagOperator, {"tags": "new"}),
+    "add a tag that is there": (AddProjectTagOperator, {"tags": "gpu"}),
+    "remove a tag": (RemoveProjectTagOperator, {"tags": "gpu"}),
+    "remove a tag that is missing": (RemoveProjectTagOperator, {"tags": "absent"}),
+    "replace the one tag of a prefix": (SetProjectTagsOperator, {"tags": "stage:b", "within": "stage:"}),
+    "set tags that are there": (SetProjectTagsOperator, {"tags": "stage:a", "within": "stage:"}),
+}
+
+
+@pytest.mark.parametrize(("what", "requests"), table("docs/explanation/performance.md", "what | requests"))
+def test_the_page_on_performance_states_the_requests(world: LocalPaperspaceServer, what: str, requests: str) -> None:
+    kind, arguments = FIGURES[what]
+    assert sum(counted(world, kind, **ONE, **arguments).values()) == int(requests)
