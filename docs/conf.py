@@ -67,6 +67,7 @@ intersphinx_mapping = {
     for name, url in {
         "python": "https://docs.python.org/3/",
         "airflow": "https://airflow.apache.org/docs/apache-airflow/stable/",
+        "airflow.sdk": "https://airflow.apache.org/docs/task-sdk/stable/",
         "requests": "https://requests.readthedocs.io/en/stable/",
         "aiohttp": "https://docs.aiohttp.org/en/stable/",
     }.items()

@@ -32,6 +32,7 @@ from airflow_provider_paperspace.triggers._polling import MAX_AGE_S, MAX_SLOWDOW
 from airflow_provider_paperspace.triggers.project_tags import DEFAULT_MAX_FAILURES, LAST_POLL_TIMEOUT_S, MAX_INTERVAL_S
 from tests.conftest import REPOSITORY
 from tests.secret_watch import API_KEY
+from tests.site_links import broken_links
 
 PACKAGE = REPOSITORY / "airflow_provider_paperspace"
 PAGES = [
@@ -86,6 +87,17 @@ def test_every_python_snippet_runs(
             test(**{argument: fixtures[argument] for argument in inspect.signature(test).parameters})  # type: ignore[operator]
 
 
+def test_the_import_above_a_quoted_example_is_its_own() -> None:
+    quoted = re.compile(r"```{literalinclude} (\S+)\n:language: python\n:prepend: (.*)\n")
+    found = [(page.parent / source, code) for page in PAGES for source, code in quoted.findall(page.read_text())]
+    assert len(found) > 8
+    for source, code in found:
+        namespace: dict[str, object] = {}
+        exec(json.loads(code), namespace)  # noqa: S102  # our own pages
+        for name in namespace.keys() - {"__builtins__"}:
+            assert re.search(rf"import [^=]*\b{name}\b", source.read_text()), f"{source.name} does not import {name}"
+
+
 def test_every_command_on_a_page_exists() -> None:
     makefile = text_of("Makefile")
     commands = [
@@ -124,6 +136,14 @@ def test_every_relative_link_leads_to_a_file() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.relative_to(REPOSITORY)}: {target}"
+
+
+def test_the_check_of_the_site_finds_links_to_nowhere(tmp_path: Path) -> None:
+    """``make docs`` runs it over the site that was built."""
+    (tmp_path / "a.html").write_text('<h1 id="top"><a href="b.html#there"><a href="#top"><a href="https://x.org/y">')
+    (tmp_path / "b.html").write_text('<p id="there"><a href="/a.html"><a href="a.html#gone"><img src="gone.png">')
+    (tmp_path / "llms.txt").write_text("- [A](a.html): one.\n- [C](c.html): gone.\n")
+    assert sorted(broken_links(tmp_path)) == ["b.html: a.html#gone", "b.html: gone.png", "llms.txt: c.html"]
 
 
 def test_the_readme_fits_on_one_screen() -> None:
@@ -332,7 +352,7 @@ def documented_names() -> set[str]:
     """Return modules that the reference documents, names as ``module.Name``, or ``module.*`` for all of a module."""
     text = "".join(page.read_text() for page in (REPOSITORY / "docs/reference").glob("*.md"))
     # An entry of an autosummary, or the argument of an autoclass, autoexception or automodule.
-    names = set(re.findall(rf"^(?:   |\.\. auto\w+:: ){PACKAGE.name}\.([\w.]+)$", text, re.MULTILINE))
+    names = set(re.findall(rf"^(?:   ~|\.\. auto\w+:: ){PACKAGE.name}\.([\w.]+)$", text, re.MULTILINE))
     for module, members in re.findall(rf"automodule:: {PACKAGE.name}\.([\w.]+)\n   :members:(.*)", text):
         names.update(f"{module}.{name}" for name in (members.strip() or "*").split(", "))
     # The reference shows where to import a name from, which is not always where it is defined.

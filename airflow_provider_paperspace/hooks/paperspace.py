@@ -52,7 +52,8 @@ class PaperspaceHook(BaseHook):
     open between calls. Close the hook, or use it in a ``with`` block; a hook that is not closed is closed when it is
     garbage-collected.
 
-    :param paperspace_conn_id: the connection id.
+    :param paperspace_conn_id: the connection id, ``paperspace_default`` if left out.
+    :param kwargs: the arguments of Airflow's ``BaseHook``.
     """
 
     conn_name_attr = "paperspace_conn_id"
