@@ -280,7 +280,7 @@ def test_the_page_on_errors_lists_the_permanent_statuses() -> None:
 def test_the_pages_state_the_limits_of_the_code() -> None:
     longest_wait = f"{errors.MAX_RETRY_AFTER_S:.0f} seconds"
     retries = in_one_line("docs/reference/errors-and-retries.md")
-    retry_after = in_one_line("docs/how-to/retry-after.md")
+    retry_after = in_one_line("docs/how-to/retry-policy.md")
     many, waiting = in_one_line("docs/how-to/many-projects.md"), in_one_line("docs/how-to/wait-for-a-tag.md")
     assert f"as `Retry-After` asks, up to {longest_wait}" in retries
     assert f"sits out up to {longest_wait}" in retry_after
