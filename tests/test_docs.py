@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from airflow.cli.cli_parser import get_parser as airflow_parser
 
 from airflow_provider_paperspace import __main__ as command_line
 from airflow_provider_paperspace import __version__, api, protocol
@@ -121,7 +122,10 @@ def test_every_command_on_a_page_exists() -> None:
             )
             assert (REPOSITORY / words[-1]).exists(), command
         elif words[0] == "airflow":
-            assert (REPOSITORY / "dags" / f"{words[-1]}.py").exists()
+            airflow_parser().parse_args(words[1:])
+            assert words[1:3] != ["dags", "test"] or (REPOSITORY / "dags" / f"{words[-1]}.py").exists()
+        elif words[:2] == ["python", "-m"]:
+            assert words[2] in ("build", "pytest"), command
         else:
             assert words[0] in ("export", "pip"), command
 
