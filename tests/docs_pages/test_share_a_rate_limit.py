@@ -16,6 +16,8 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.conftest import REPOSITORY
 from tests.test_example_dags import load
 
+pytestmark = pytest.mark.uncovered
+
 PAGE = (REPOSITORY / "docs/how-to/share-a-rate-limit.md").read_text()
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.uncovered
+
 PAGE = (REPOSITORY / "docs/how-to/test-your-dags.md").read_text()
 PROJECT = Path(__file__).parent / "user_project"
 
