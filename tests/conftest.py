@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -27,6 +28,11 @@ def pytest_collection_finish() -> None:
     """Keep Airflow's modules and the collected tests out of later garbage collections, which they slow down a lot."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Keep what Airflow logs when Python ends out of the report: the stream is closed by then."""
+    logging.raiseExceptions = False
 
 
 @pytest.fixture(scope="session")
