@@ -1,4 +1,4 @@
-# Two commands need nothing but Python 3.11 or later, git and make: `make demo` and `make test`.
+# Two commands need nothing but Python 3.11 or later, git and make: `make demo` and `make test`. `make e2e` needs more.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 TOOLS := .venv/tools
@@ -10,11 +10,11 @@ CHECKS := check-coverage check-system check-airflow-2 check-airflow-3 check-rest
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
 
-.PHONY: help demo test test-pythons bench lint docs dist clean $(CHECKS) $(PYTHONS)
+.PHONY: help demo test test-pythons e2e bench lint docs dist clean $(CHECKS) $(PYTHONS)
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 demo: .venv/demo/.ready ## run a DAG that tags a project of the local Paperspace (no account needed)
 	@.venv/demo/bin/python tests/demo.py
@@ -51,6 +51,9 @@ check-rest:
 
 $(PYTHONS): check-python-%:
 	@$(TOOLS)/bin/nox --no-error-on-missing-interpreters -R -s pythons-$*
+
+e2e: dist ## run the wheel in a whole Airflow with PostgreSQL, Redis and Celery (needs Debian packages)
+	@$(TOOLS)/bin/nox -s e2e
 
 bench: .venv/bench/.ready ## measure requests, time, memory and import cost
 	@.venv/bench/bin/python -m tests.bench

@@ -16,10 +16,23 @@ import nox
 AIRFLOW_3, AIRFLOW_2 = AIRFLOWS = ("3.3.2", "2.11.2")
 OTHER_PYTHONS = ("3.12", "3.13")
 PACKAGE = "airflow_provider_paperspace"
-# The tests that start a whole Airflow mostly wait, so `make test` runs them beside the others.
-WITHOUT_SYSTEM = ("tests", "--ignore=tests/system")
+# The wheel may have changed, and has the same name.
+REINSTALL = ("--reinstall-package", "airflow-provider-paperspace")
+# The tests that start a whole Airflow mostly wait, so `make test` runs them beside the others. `make e2e` is another
+# command, because it needs more programs.
+WITHOUT_SYSTEM = ("tests", "--ignore=tests/system", "--ignore=tests/e2e")
 # What knows no Airflow. The session with the lowest versions runs it on Airflow 2.11.
 CORE = ("tests/api", "tests/rules", "tests/emulator")
+CLUSTER = (
+    *(f"apache-airflow-providers-{name}" for name in ("celery", "http", "postgres")),
+    "psycopg2-binary",
+    "redis",
+    "playwright",
+)
+E2E_TESTS = {
+    AIRFLOW_3: ("tests/e2e",),
+    AIRFLOW_2: ("tests/e2e/test_example_dags.py", "tests/e2e/test_what_is_left.py"),
+}
 
 if shutil.which("pyenv"):  # its python3.12 runs only if that version is switched on
     versions = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=True).stdout  # noqa: S607
@@ -164,20 +177,37 @@ def normalize(sdist: Path, epoch: int) -> None:
     packed.replace(sdist)
 
 
+def built_wheel() -> Path:
+    """Return the wheel that the session ``distributions`` has built."""
+    (wheel,) = Path("dist").resolve().glob("*.whl")
+    return wheel
+
+
 @nox.session(requires=["distributions"])
 @nox.parametrize("airflow", AIRFLOWS)
 def package(session: nox.Session, airflow: str) -> None:
     """Install the wheel without the sources, and see what Airflow and the command lines make of it."""
-    (wheel,) = Path("dist").resolve().glob("*.whl")
-    # The wheel may have changed, and has the same name.
-    again = ("--reinstall-package", "airflow-provider-paperspace")
-    session.install(*again, f"apache-airflow=={airflow}", f"{wheel}[emulator]")
+    session.install(*REINSTALL, f"apache-airflow=={airflow}", f"{built_wheel()}[emulator]")
     work = Path(session.create_tmp()).resolve()
     settings = {"AIRFLOW_HOME": str(work / "airflow"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
     settings["AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY"] = "True"
     check = Path("tests/check_installed.py").resolve()
     session.chdir(work)
     session.run("python", str(check), env=settings)
+
+
+@nox.session
+@nox.parametrize("airflow", AIRFLOWS)
+def e2e(session: nox.Session, airflow: str) -> None:
+    """Run the wheel in a whole Airflow: 3.3 with PostgreSQL, Redis and two Celery workers, 2.11 with SQLite."""
+    missing = [package for package in ("redis-server", "chromium") if not shutil.which(package)]
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):  # where Debian puts what it keeps off the PATH
+        missing.append("postgresql")
+    if missing and airflow == AIRFLOW_3:
+        session.error(f"The end-to-end tests need more programs. On Debian: apt-get install {' '.join(missing)}")
+    extras = CLUSTER if airflow == AIRFLOW_3 else ()
+    session.install(*REINSTALL, f"apache-airflow=={airflow}", f"{built_wheel()}[test]", *extras)
+    session.run("pytest", "-q", *(session.posargs or E2E_TESTS[airflow]))
 
 
 @nox.session

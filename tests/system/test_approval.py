@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.conftest import REPOSITORY
+from tests.rest_api import RestApi
 from tests.secret_watch import API_KEY
 from tests.system.real_airflow import ON_AIRFLOW_2, RealAirflow
 
@@ -60,7 +58,8 @@ class Run:
 
     def __init__(self, real: RealAirflow) -> None:
         self._real = real
-        self._token = real.wait("the API server", self._log_in)
+        self._api = RestApi(real.api_url)
+        real.wait("the API server", self._api.is_up)
         real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = ?", DAG_ID))
         self._id = self._call("POST", "", {"logical_date": None})["dag_run_id"]
 
@@ -93,20 +92,8 @@ class Run:
     def _path(self) -> str:
         return f"/{self._id}/taskInstances/approve/-1/hitlDetails"
 
-    def _log_in(self) -> str:
-        with suppress(OSError), urllib.request.urlopen(f"{self._real.api_url}/auth/token", timeout=60) as answer:  # noqa: S310
-            return str(json.load(answer)["access_token"])
-        return ""
-
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(  # noqa: S310
-            f"{self._real.api_url}/api/v2/dags/{DAG_ID}/dagRuns{path.replace('+', '%2B')}",
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+        return self._api.call(method, f"/dags/{DAG_ID}/dagRuns{path}", body)
 
 
 def test_an_approved_plan_is_carried_out(real: RealAirflow, world: LocalPaperspaceServer) -> None:

@@ -48,7 +48,7 @@ def real(world: LocalPaperspaceServer, tmp_path_factory: pytest.TempPathFactory)
         (dags / f"{name}.py").write_text(text.replace("poke_interval=30", "poke_interval=0.2"))
     home = tmp_path_factory.mktemp("airflow")
     connection = world.connection_json(max_attempts=2)
-    with RealAirflow(home, dags, AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection, PYTHONPATH=str(REPOSITORY)) as real:
+    with RealAirflow(home, dags, AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection) as real:
         real.wait("the DAGs", lambda: parsed(real, "announced", "example_asset_producer", "example_asset_consumer"))
         # Without it, a task of Airflow 3 fails before it has begun.
         real.wait("the API server", lambda: ON_AIRFLOW_2 or "startup complete" in (home / "api-server.out").read_text())

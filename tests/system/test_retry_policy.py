@@ -33,7 +33,6 @@ def real(world: LocalPaperspaceServer, tmp_path: object) -> Iterator[RealAirflow
         tmp_path,  # type: ignore[arg-type]
         REPOSITORY / "tests/system/later_dags",
         AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection,
-        PYTHONPATH=str(REPOSITORY),
     ) as real:
         yield real
 

@@ -43,9 +43,7 @@ def real(world: LocalPaperspaceServer, tmp_path_factory: pytest.TempPathFactory)
     """The one Airflow of this module."""
     connection = world.connection_json(max_attempts=2)
     home = tmp_path_factory.mktemp("airflow")
-    with RealAirflow(
-        home, REPOSITORY / "tests/system/dags", AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection, PYTHONPATH=str(REPOSITORY)
-    ) as real:
+    with RealAirflow(home, REPOSITORY / "tests/system/dags", AIRFLOW_CONN_PAPERSPACE_DEFAULT=connection) as real:
         yield real
 
 

@@ -1,0 +1,113 @@
+"""Processes that a test starts, each in a session of its own, so that all that it has started can be ended with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+
+class Processes:
+    """Named processes. What each one prints is in ``NAME.out`` in the folder.
+
+    :param folder: their working directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._sessions: set[int] = set()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process."""
+        with (self._folder / f"{name}.out").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                env=environment,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._running[name] = process
+        self._sessions.add(process.pid)
+
+    def kill(self, name: str) -> None:
+        """Kill a process and all that it has started."""
+        process = self._running.pop(name)
+        self._signal_session(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def ask_to_stop(self, name: str, number: signal.Signals = signal.SIGTERM, *, with_children: bool = False) -> None:
+        """Send a signal to a process.
+
+        :param with_children: whether all that it has started gets the signal, too.
+        """
+        process = self._running[name]
+        if with_children:
+            for pid in members_of_sessions({process.pid}):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        else:
+            process.send_signal(number)
+
+    def wait_for_end(self, name: str, *, timeout_s: float = 120) -> None:
+        """Wait until a process that was asked to stop has ended."""
+        self._running.pop(name).wait(timeout_s)
+
+    def kill_all(self) -> None:
+        """Kill all processes, the last one first."""
+        for name in reversed(list(self._running)):
+            self.kill(name)
+
+    def left(self) -> list[int]:
+        """Return the ids of all processes that are still there, of those that were started here or by one of these."""
+        return members_of_sessions(self._sessions)
+
+    def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
+        """Wait until the condition is true, and return its value. Fail at once if a process ends by itself."""
+        ends_s, pause = time.monotonic() + timeout_s, threading.Event()
+        while not (value := condition()):
+            ended = [name for name, process in self._running.items() if process.poll() is not None]
+            assert not ended, f"{ended} ended by themselves: {self.tails()}"
+            assert time.monotonic() < ends_s, f"waited {timeout_s:.0f} s for {what}: {self.tails()}"
+            pause.wait(0.05)
+        return value
+
+    def tails(self) -> str:
+        """Return the last lines that each process printed."""
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self._folder.glob("*.out")))
+
+    @staticmethod
+    def _signal_session(session: int, number: signal.Signals) -> None:
+        while pids := members_of_sessions({session}):  # one of them may have just started another one
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+
+def members_of_sessions(sessions: set[int]) -> list[int]:
+    """Return the ids of the processes in these sessions. A session's id is that of the process which leads it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(session) in sessions and state not in "ZX":
+                found.append(int(path.parent.name))
+    return found
+
+
+def free_port() -> int:
+    """Return a port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
