@@ -105,6 +105,17 @@ def members_of_sessions(sessions: set[int]) -> list[int]:
     return found
 
 
+def process_of_task(ti_ids: set[str]) -> int | None:
+    """Return the id of the process in which one of these task instances runs, on Airflow 3; None if none runs."""
+    titles = {f"airflowworker{ti_id.replace('-', '')}" for ti_id in ti_ids}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            title = path.read_bytes().rstrip(b"\0").decode(errors="replace")
+            if title.replace("-", "").replace(" ", "") in titles:
+                return int(path.parent.name)
+    return None
+
+
 def free_port() -> int:
     """Return a port of loopback on which nobody listens."""
     with socket.socket() as probe:

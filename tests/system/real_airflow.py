@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,7 @@ from typing import Any, Self
 import airflow
 
 from tests.airflow_settings import airflow_settings
-from tests.processes import Processes, free_port
+from tests.processes import Processes, free_port, process_of_task
 
 ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
 COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
@@ -99,10 +98,4 @@ class RealAirflow:
     def worker_of(self, dag_id: str, task_id: str) -> int | None:
         """Return the id of the process in which a task runs, on Airflow 3; None if it does not run."""
         query = "SELECT id FROM task_instance WHERE dag_id = ? AND task_id = ?"
-        titles = {f"airflowworker{str(ti_id).replace('-', '')}" for (ti_id,) in self.rows(query, dag_id, task_id)}
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                title = process.read_bytes().rstrip(b"\0").decode(errors="replace")
-                if title.replace("-", "").replace(" ", "") in titles:
-                    return int(process.parent.name)
-        return None
+        return process_of_task({str(ti_id) for (ti_id,) in self.rows(query, dag_id, task_id)})
