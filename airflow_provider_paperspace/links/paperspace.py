@@ -46,7 +46,7 @@ class PaperspaceProjectLink(BaseOperatorLink):
 def set_link(operator: Any, context: Context, settings: ConnectionSettings, project_id: str | None = None) -> None:
     """Set the address of a task's button: of one project, or of all of the team's."""
     url = console_url(settings, project_id)
-    setattr(operator, _ATTRIBUTE, url)
+    restore_link(operator, url)
     ti: Any = context.get("ti")
     if url and IS_AIRFLOW_2 and ti is not None:
         ti.xcom_push(key=PaperspaceProjectLink.xcom_key, value=url)
@@ -61,6 +61,10 @@ def link_of(operator: Any) -> str:
 def restore_link(operator: Any, url: str) -> None:
     """Set the address of a task's button again, in the process that continues after a deferral."""
     setattr(operator, _ATTRIBUTE, url)
+    if not url and not IS_AIRFLOW_2:
+        # For each button of a task, Airflow asks its API server to store an address, also an empty one.
+        links = operator.operator_extra_links
+        operator.operator_extra_links = [link for link in links if not isinstance(link, PaperspaceProjectLink)]
 
 
 def console_url(settings: ConnectionSettings, project_id: str | None = None) -> str:
