@@ -6,11 +6,12 @@ AIRFLOW := 3.3.2
 
 # The checks of `make test`, three at a time, the longest first; check-system mostly waits.
 CHECKS := check-coverage check-system check-airflow-2 check-airflow-3 check-rest check-lowest
+E2E := check-e2e-3 check-e2e-2
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
 
-.PHONY: help demo test test-pythons e2e bench lint docs dist clean $(CHECKS) $(PYTHONS)
+.PHONY: help demo test test-pythons e2e bench bench-mapped lint docs dist clean $(CHECKS) $(E2E) $(PYTHONS)
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -49,14 +50,25 @@ check-lowest:
 check-rest:
 	@$(TOOLS)/bin/nox -s lint types package docs
 
+check-e2e-3:
+	@$(TOOLS)/bin/nox -R -s "e2e(airflow='3.3.2')"
+
+check-e2e-2:
+	@$(TOOLS)/bin/nox -R -s "e2e(airflow='2.11.2')"
+
 $(PYTHONS): check-python-%:
 	@$(TOOLS)/bin/nox --no-error-on-missing-interpreters -R -s pythons-$*
 
 e2e: dist ## run the wheel in a whole Airflow with PostgreSQL, Redis and Celery (needs Debian packages)
-	@$(TOOLS)/bin/nox -s e2e
+	@echo "Installing the wheel beside both Airflows..."
+	@$(TOOLS)/bin/nox --install-only -s e2e > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@$(IN_PARALLEL) $(E2E)
 
 bench: .venv/bench/.ready ## measure requests, time, memory and import cost
 	@.venv/bench/bin/python -m tests.bench
+
+bench-mapped: dist ## measure mapped tasks in the whole Airflow of make e2e
+	@$(TOOLS)/bin/nox -s "e2e(airflow='$(AIRFLOW)')" -- --measure
 
 lint: $(TOOLS)/.ready ## run ruff, the import contracts and mypy
 	@$(TOOLS)/bin/nox -s lint types

@@ -34,9 +34,10 @@ class Cluster:
     """All components of an Airflow, for a ``with`` block. The local Paperspace runs in the test's process.
 
     :param worker_concurrency: how many tasks each of the two workers runs at a time.
+    :param mapped_tasks: how many tasks of each kind the DAG that compares them has.
     """
 
-    def __init__(self, *, worker_concurrency: int = 4) -> None:
+    def __init__(self, *, worker_concurrency: int = 4, mapped_tasks: int = 40) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="airflow-cluster-"))
         self.home.chmod(0o711)  # PostgreSQL may run as another user, who has to get at its own folder
         self.paperspace = LocalPaperspaceServer(api_key=API_KEY)
@@ -45,6 +46,7 @@ class Cluster:
         self._api_port, self._postgresql_port, self._redis_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._api_port}"
         self._api = RestApi(self.url)
+        self.mapped_tasks = mapped_tasks
         self._database = f"postgresql://airflow@127.0.0.1:{self._postgresql_port}/airflow"
         http = {
             "conn_type": "http",
@@ -66,6 +68,7 @@ class Cluster:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
             "AIRFLOW_CONN_PAPERSPACE_DEFAULT": self.paperspace.connection_json(max_attempts=2),
             "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps(http),
+            "E2E_MAPPED_TASKS": str(mapped_tasks),
         }
 
     def __enter__(self) -> Self:

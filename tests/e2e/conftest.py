@@ -41,4 +41,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Look for the key once all other tests are through. Each test may take as long as what it waits for."""
     items.sort(key=lambda item: item.path.name == LAST)
     for item in items:
-        item.add_marker(pytest.mark.timeout(900))
+        item.add_marker(pytest.mark.timeout(1500))

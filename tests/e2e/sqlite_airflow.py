@@ -49,7 +49,7 @@ class SqliteAirflow:
         self._real.command("dags", "trigger", dag_id, "--run-id", run_id, "--conf", json.dumps(conf or {}), *date)
         return run_id
 
-    def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float = 300) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float = 1200) -> str:
         """Wait until a run has ended, and return its state."""
         running = ("queued", "running")
         self.wait(f"the end of {dag_id}", lambda: self.runs(dag_id)[run_id] not in running, timeout_s=timeout_s)
