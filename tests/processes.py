@@ -63,6 +63,10 @@ class Processes:
         """Wait until a process that was asked to stop has ended."""
         self._running.pop(name).wait(timeout_s)
 
+    def is_running(self, name: str) -> bool:
+        """Return whether a process was started, and not ended since."""
+        return name in self._running
+
     def kill_all(self) -> None:
         """Kill all processes, the last one first."""
         for name in reversed(list(self._running)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._processes.is_running("postgresql"):
+            # If it is killed, its shared memory stays. SIGINT makes it stop without waiting for its clients.
+            self._processes.ask_to_stop("postgresql", signal.SIGINT)
+            self._processes.wait_for_end("postgresql")
         self._processes.kill_all()
         self.paperspace.__exit__(None, None, None)
         left = self._processes.left()
