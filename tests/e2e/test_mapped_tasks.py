@@ -1,17 +1,20 @@
-"""One of many mapped tasks of ours must not cost much more than Airflow itself does."""
+"""What one of many mapped tasks of ours costs over one that does nothing, which is what Airflow itself costs."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.mapped_tasks import measure, rates, report
 
 
-def test_a_mapped_task_costs_little_more_than_an_empty_one(cluster: Cluster) -> None:
-    """The bound is far below the aim that the report names: this holds on a busy machine, too.
+def test_a_mapped_task_costs_less_than_three_empty_ones(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    """The report names the aims. The bound is far below them, so that it also holds on a busy machine.
 
     All three kinds take turns, so what else the machine does slows them alike, and a median forgets what is rare.
     """
     costs = measure(cluster)
-    print(report(costs))
+    with capsys.disabled():
+        print(f"\n{report(costs)}")
     by_worker = rates(costs, "nothing")[1]
-    assert by_worker > 0.5, report(costs)
+    assert by_worker > 1 / 3, report(costs)
