@@ -35,7 +35,7 @@ check-coverage:
 	@$(TOOLS)/bin/nox -R -s coverage
 
 check-airflow-3:
-	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')" -- tests --ignore=tests/system -m uncovered
+	@$(TOOLS)/bin/nox -R -s uncovered
 
 check-airflow-2:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')"

@@ -15,6 +15,8 @@ import nox
 
 AIRFLOW_3, AIRFLOW_2 = AIRFLOWS = ("3.3.2", "2.11.2")
 OTHER_PYTHONS = ("3.12", "3.13")
+# The environment of the tests on Airflow 3, which two more sessions use.
+PYTHON_OF_TESTS = f".nox/tests-airflow-{AIRFLOW_3.replace('.', '-')}/bin/python"
 PACKAGE = "airflow_provider_paperspace"
 # The wheel may have changed, and has the same name.
 REINSTALL = ("--reinstall-package", "airflow-provider-paperspace")
@@ -81,18 +83,23 @@ def tests(session: nox.Session, airflow: str) -> None:
 
 @nox.session(venv_backend="none")
 def coverage(session: nox.Session) -> None:
-    """Run the tests that measure coverage, on Airflow 3, and require it. The environment is that of ``tests``."""
-    python = f".nox/tests-airflow-{AIRFLOW_3.replace('.', '-')}/bin/python"
+    """Run the tests that measure coverage, on Airflow 3, and require it."""
     data = f"--data-file={Path(session.create_tmp()).resolve() / 'coverage'}"
 
     def run(*command: str) -> None:
-        session.run(python, "-m", "coverage", *command)
+        session.run(PYTHON_OF_TESTS, "-m", "coverage", *command)
 
     run("erase", data)
     run("run", data, "-m", "pytest", "-q", *WITHOUT_SYSTEM, "-m", "not uncovered")
     run("combine", "-q", data)
     run("report", data, f"--include={PACKAGE}/api/*,{PACKAGE}/rules/*", "--fail-under=100")
     run("report", data, "--fail-under=95")
+
+
+@nox.session(venv_backend="none")
+def uncovered(session: nox.Session) -> None:
+    """Run the tests that measure no coverage, on Airflow 3."""
+    session.run(PYTHON_OF_TESTS, "-m", "pytest", "-q", *WITHOUT_SYSTEM, "-m", "uncovered")
 
 
 @nox.session(python=OTHER_PYTHONS)
