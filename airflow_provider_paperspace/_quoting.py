@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
 MAX_CHARS: Final = 200
 MAX_NAMES: Final = 20
+LOG_COLUMNS: Final = 100
+"""What fits into Airflow's log view in a window of 1440 pixels, beside time and level."""
 
 
 def excerpt(text: str) -> str:
@@ -43,3 +46,8 @@ def quoted_list(names: Iterable[str]) -> str:
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, for a message: ``1 project``, ``1,200 projects``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_log_lines(message: str) -> str:
+    """Return a message in lines that Airflow's log view shows as a whole: it cuts longer ones at the window's edge."""
+    return textwrap.fill(message, LOG_COLUMNS, break_long_words=False, break_on_hyphens=False)

@@ -73,7 +73,7 @@ def test_a_check_reports_a_refused_key(
 ) -> None:
     monkeypatch.setattr(server.app, "api_key", "another")
     code, report = check(capsys, "--project", "p1")
-    assert (code, "FAILED session: Paperspace does not accept the API key" in report) == (1, True)
+    assert (code, "FAILED session: Paperspace does not accept this API key" in report) == (1, True)
     assert "project:" not in report, "the project is not read"
 
 

@@ -23,7 +23,7 @@ from airflow_provider_paperspace._compat import (
     get_async_extra_dejson,
     mask_secret,
 )
-from airflow_provider_paperspace._quoting import printable, quoted
+from airflow_provider_paperspace._quoting import in_log_lines, printable, quoted
 from airflow_provider_paperspace.api.errors import InvalidArgumentError, NotFoundError, PaperspaceError
 from airflow_provider_paperspace.hooks.connection import ConnectionSettings, read_connection
 from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
@@ -133,9 +133,10 @@ class PaperspaceHook(BaseHook):
         except Exception as error:  # noqa: BLE001  # any error belongs on the page, not in a stack trace
             return False, str(error)
         if session is None:
+            # No connection id: the Test button tests a copy of the connection under a random one.
             return False, (
-                f"Paperspace does not accept the API key of connection {settings.name!r}. Create a new one in the "
-                "Paperspace console (Team settings > API keys) and enter it as the connection's API key."
+                "Paperspace does not accept this API key. Create a new one in the Paperspace console (Team settings > "
+                "API keys) and enter it as the connection's API key."
             )
         namespace = quoted(session.team_namespace)
         message = f"Connected to team {namespace} as {printable(session.user_email)}"
@@ -245,7 +246,7 @@ def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]
         failure = AirflowFailException(f"Task {task_id!r}: {error}")
     except PaperspaceError as error:
         failure = AirflowFailException(str(error)) if error.is_permanent else error
-    log.error("%s", failure)
+    log.error("%s", in_log_lines(str(failure)))
     raise failure from None
 
 

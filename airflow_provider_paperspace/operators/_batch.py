@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_paperspace._compat import AirflowException
-from airflow_provider_paperspace._quoting import count_of, escaped
+from airflow_provider_paperspace._quoting import count_of, escaped, in_log_lines
 from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Batch(Generic[T]):
                 return
             except PaperspaceError as error:
                 self._failed[project_id] = error
-                log.warning("%s", error)
+                log.warning("%s", in_log_lines(str(error)))
                 if isinstance(error, AuthenticationError):
                     self._fatal = error
                     stopped.set()

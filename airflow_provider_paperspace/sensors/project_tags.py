@@ -33,7 +33,7 @@ from airflow_provider_paperspace._compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_paperspace._quoting import count_of, quoted_list
+from airflow_provider_paperspace._quoting import count_of, in_log_lines, quoted_list
 from airflow_provider_paperspace.api.errors import PaperspaceError
 from airflow_provider_paperspace.hooks.paperspace import is_permanent, open_hook
 from airflow_provider_paperspace.links.paperspace import (
@@ -138,12 +138,10 @@ class ProjectTagSensor(BaseSensorOperator):
             raise
         if tags is not None:
             return self._returned(tags)
-        log.info(
-            "%s: the condition (%s) is not met yet; waiting in the triggerer until %s",
-            count_of(len(ids), "project") if is_set(self.project_ids) else f"Project {ids[0]!r}",
-            condition,
-            deadline.strftime("%Y-%m-%d %H:%M UTC"),
-        )
+        project = count_of(len(ids), "project") if is_set(self.project_ids) else f"Project {ids[0]!r}"
+        until = deadline.strftime("%Y-%m-%d %H:%M UTC")
+        message = f"{project}: the condition ({condition}) is not met yet; waiting in the triggerer until {until}"
+        log.info("%s", in_log_lines(message))
         self.defer(
             trigger=ProjectTagTrigger(
                 project_id=None if is_set(self.project_ids) else ids[0],

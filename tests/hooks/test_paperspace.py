@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_paperspace._quoting import LOG_COLUMNS
 from airflow_provider_paperspace.api import policies
 from airflow_provider_paperspace.api.async_client import AsyncPaperspaceClient
 from airflow_provider_paperspace.api.client import PaperspaceClient
@@ -178,7 +179,7 @@ def test_the_test_button_reports_a_refused_key(
     monkeypatch.setattr(server.app, "api_key", "another")
     works, said = PaperspaceHook().test_connection()
     assert not works
-    assert "does not accept the API key of connection 'paperspace_default'" in said
+    assert "does not accept this API key" in said
     assert "Create a new one in the Paperspace console (Team settings > API keys) and enter it as" in said
 
 
@@ -252,7 +253,9 @@ class TestOpenHook:
         return [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
 
     def assert_is_shown_once(self, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
-        assert self.errors(caplog) == [str(error)]
+        (logged,) = self.errors(caplog)
+        assert logged.split() == str(error).split()
+        assert max(map(len, logged.splitlines())) <= LOG_COLUMNS, "Airflow's log view cuts longer lines"
         assert "".join(traceback.format_exception(error)).count("Traceback") == 1
         assert error.__cause__ is None
         assert error.__suppress_context__
