@@ -29,6 +29,7 @@ CLUSTER = (
     *(f"apache-airflow-providers-{name}" for name in ("celery", "http", "postgres")),
     "psycopg2-binary",
     "redis",
+    "pillow",
     "playwright",
 )
 E2E_TESTS = {
