@@ -14,8 +14,8 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 COLORS = 128
 """A picture of a UI has few, and a palette makes its file three times smaller."""
 MAX_BYTES = 120_000
-NAVIGATION, MARGIN = 64.0, 12.0
-"""In pixels."""
+NAVIGATION, ICON, MARGIN = 64.0, 39.0, 12.0
+"""In pixels: the bar on the left, the icon before a heading, and the space around."""
 
 
 class AirflowUi:
@@ -45,6 +45,11 @@ class AirflowUi:
         self.open("/connections")
         expect(self.page.get_by_role("button", name="Add Connection")).to_be_enabled()
 
+    def move_mouse_away(self) -> None:
+        """Move the mouse to the corner, and wait until no tooltip is in the way."""
+        self.page.mouse.move(0, 0)
+        expect(self.page.get_by_role("tooltip")).to_have_count(0)
+
     @contextmanager
     def sized(self, width: int, height: int) -> Iterator[None]:
         """Show the page in a window of another size, so that a picture has no empty areas."""
@@ -57,23 +62,25 @@ class AirflowUi:
     def picture(self, name: str, *, start: Locator | None = None, end: Locator | None = None) -> None:
         """Save a picture of the window without the navigation.
 
-        :param start: the element with which it starts.
-        :param end: the element with which it ends; it may be the same.
+        :param start: the heading with which it starts.
+        :param end: the element with which it ends. If it is the same, the picture shows this element alone.
         """
-        self.page.mouse.move(0, 0)
-        expect(self.page.get_by_role("tooltip")).to_have_count(0)
+        self.move_mouse_away()
         size = self.page.viewport_size
         assert size is not None
         left, top, right, bottom = NAVIGATION, 0.0, float(size["width"]), float(size["height"])
         if start is not None:
             box = start.bounding_box()
             assert box is not None
-            left, top = max(left, box["x"] - MARGIN), max(top, box["y"] - MARGIN)
-            right = box["x"] + box["width"] + MARGIN if start is end else right
+            left, top = box["x"], box["y"]
+            if start is end:
+                right = left + box["width"]
+            else:
+                left, top = max(left - ICON, NAVIGATION), top - MARGIN
         if end is not None:
             box = end.bounding_box()
             assert box is not None
-            bottom = min(bottom, box["y"] + box["height"] + MARGIN)
+            bottom = box["y"] + box["height"] + (0 if start is end else MARGIN)
         clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
         self.save(name, self.page.screenshot(clip=clip, animations="disabled"))
 

@@ -20,7 +20,7 @@ else:
 
     from tests.e2e.browser.airflow_ui import AirflowUi
 
-    expect.set_options(timeout=25_000)  # milliseconds
+    expect.set_options(timeout=60_000)  # milliseconds
 
 if TYPE_CHECKING:
     from tests.e2e.cluster import Cluster
@@ -46,7 +46,7 @@ SEED = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _world(cluster: Cluster) -> Iterator[None]:
     """Projects and tags as the pictures show them, whatever other tests have left."""
     cluster.paperspace.reset(seed=SEED)
@@ -76,7 +76,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """Windows of a usual size. They share a cache, because the UI's code is large."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, device_scale_factor=2, locale="en-US")
-    context.set_default_timeout(25_000)
+    context.set_default_timeout(60_000)
     yield context
     context.close()
 

@@ -19,10 +19,6 @@ STALE = {"prspeech01": ["stale:2026-01"], "prranking1": ["stale:2025-11", "stale
 @pytest.fixture
 def run_id(cluster: Cluster) -> Iterator[str]:
     """A run that waits for its answer. The DAG runs once at a time, so it ends with the test."""
-    world = cluster.paperspace.paperspace
-    for project_id, names in STALE.items():
-        for name in names:
-            world.add_tag(project_id, {"name": name})
     run_id = cluster.trigger(DAG_ID)
     yield run_id
     if cluster.runs(DAG_ID)[run_id] == "running":
@@ -42,7 +38,7 @@ def test_a_plan_is_carried_out_after_a_click(ui: AirflowUi, cluster: Cluster, ru
         "href", "https://console.paperspace.com/acme/projects/prranking1"
     )
     approve = ui.page.get_by_role("button", name="Approve", exact=True)
-    with ui.sized(1160, 700):
+    with ui.sized(1280, 700):
         ui.picture("approval", start=ui.page.get_by_role("heading", name="approve", exact=True), end=approve)
     assert before == {project_id: set(world.tag_names(project_id)) for project_id in world.projects}
     approve.click()

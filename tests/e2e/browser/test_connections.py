@@ -97,7 +97,7 @@ def test_the_form_shows_our_fields_with_their_help(ui: AirflowUi, form: Connecti
     expect(form.own_field("proxy")).to_have_attribute("type", "password")
     form.own_field("team").fill("acme")
     form.own_field("protected_tags").fill("production, release:*")
-    with ui.sized(1000, 1300):
+    with ui.sized(1200, 1400):
         ui.picture("connection-form", start=form.dialog, end=form.dialog)
 
 

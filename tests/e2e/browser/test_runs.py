@@ -74,8 +74,11 @@ def test_the_grid_shows_how_far_each_run_came(ui: AirflowUi, good: str, failed: 
         (failed, "untag_running"): "Success",
     }
     for (run_id, task_id), state in expected.items():
+        ui.move_mouse_away()
         ui.page.get_by_test_id(f"grid-{run_id}-{task_id}").hover()
         expect(ui.page.get_by_role("tooltip").filter(has_text=task_id)).to_contain_text(f"State: {state}")
+    ui.open_task(STAGES, failed, "tag_failed")
+    expect(log_of(ui)).to_contain_text("Project 'prfails001': added 'stage:failed'")
     ui.picture("grid-stages", end=last_row(ui))
 
 
@@ -114,6 +117,7 @@ def test_the_xcom_tab_shows_the_tags(ui: AirflowUi, good: str, cluster: Cluster)
     for name in names:
         expect(row).to_contain_text(f'"{name}"')
     with ui.sized(1160, 800):
+        expect(row.locator(".mtk5")).to_have_count(4)  # the editor colors its strings bit by bit
         ui.picture("xcom-tags", start=start_of(ui, "list_tags"), end=row)
 
 
