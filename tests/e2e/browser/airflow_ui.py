@@ -59,11 +59,14 @@ class AirflowUi:
         if before:
             self.page.set_viewport_size(before)
 
-    def picture(self, name: str, *, start: Locator | None = None, end: Locator | None = None) -> None:
+    def picture(
+        self, name: str, *, start: Locator | None = None, end: Locator | None = None, margin: float = MARGIN
+    ) -> None:
         """Save a picture of the window without the navigation.
 
         :param start: the heading with which it starts.
         :param end: the element with which it ends. If it is the same, the picture shows this element alone.
+        :param margin: the space below it, in pixels.
         """
         self.move_mouse_away()
         size = self.page.viewport_size
@@ -80,7 +83,7 @@ class AirflowUi:
         if end is not None:
             box = end.bounding_box()
             assert box is not None
-            bottom = box["y"] + box["height"] + (0 if start is end else MARGIN)
+            bottom = box["y"] + box["height"] + (0 if start is end else margin)
         clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
         self.save(name, self.page.screenshot(clip=clip, animations="disabled"))
 
