@@ -27,6 +27,7 @@ WITHOUT_SYSTEM = ("tests", "--ignore=tests/system", "--ignore=tests/e2e")
 CORE = ("tests/api", "tests/rules", "tests/emulator")
 CLUSTER = (
     *(f"apache-airflow-providers-{name}" for name in ("celery", "http", "postgres")),
+    "celery<5.7",  # the newest provider cannot be imported with 5.7
     "psycopg2-binary",
     "redis",
     "pillow",

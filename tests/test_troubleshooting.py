@@ -246,7 +246,7 @@ CASES: dict[str, Case] = {
     "There is no Paperspace API at … (404)": after(
         lambda w: w.connect(host=w.server.url + "/no/api"), lambda: PaperspaceHook().test_connection()[1]
     ),
-    "Paperspace does not accept the API key of connection …": pressed(password="wrong-key"),
+    "Paperspace does not accept this API key": pressed(password="wrong-key"),
     "The proxy must be a URL such as …": connected(proxy="proxy.example.org"),
     "only http:// proxies are supported": connected(proxy="socks5://proxy.example.org:1080"),
     "Extra '…' must be …": connected(timeout="soon"),
