@@ -4,12 +4,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
-# The checks of `make test`, three at a time, the longest first; check-system mostly waits.
-CHECKS := check-coverage check-system check-airflow-2 check-airflow-3 check-rest check-lowest
+# The checks of `make test`, four at a time, the longest first; those of whole Airflows mostly wait.
+CHECKS := check-system-3 check-coverage check-airflow-2 check-airflow-3 check-system-2 check-rest check-lowest
 E2E := check-e2e-3 check-e2e-2
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
-IN_PARALLEL := $(MAKE) --no-print-directory --jobs=3 --keep-going --output-sync=target
+IN_PARALLEL := $(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target
 
 .PHONY: help demo test test-pythons e2e bench bench-mapped lint docs dist clean $(CHECKS) $(E2E) $(PYTHONS)
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ demo: .venv/demo/.ready ## run a DAG that tags a project of the local Paperspace
 test: $(TOOLS)/.ready ## run every check: lint, types, tests on both Airflow lines, package, docs
 	@echo "Installing Airflow and the test tools..."
 	@$(TOOLS)/bin/nox --install-only -s tests lowest > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
-	@echo "Running $(words $(CHECKS)) groups of checks, three at a time. The output of each follows when it ends."
+	@echo "Running $(words $(CHECKS)) groups of checks, four at a time. The output of each follows when it ends."
 	@$(IN_PARALLEL) $(CHECKS)
 
 test-pythons: $(TOOLS)/.ready ## run the tests on Python 3.12 and 3.13 as well
@@ -40,8 +40,10 @@ check-airflow-3:
 check-airflow-2:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')"
 
-check-system:
+check-system-3:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='3.3.2')" -- tests/system
+
+check-system-2:
 	@$(TOOLS)/bin/nox -R -s "tests(airflow='2.11.2')" -- tests/system
 
 check-lowest:

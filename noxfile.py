@@ -1,4 +1,4 @@
-"""All checks, each in an environment made for it. ``make test`` runs them, three at a time."""
+"""All checks, each in an environment made for it. ``make test`` runs them, several at a time."""
 
 from __future__ import annotations
 
@@ -162,7 +162,8 @@ def copy_sources(into: Path, *, modified: int) -> None:
     (source,) = re.findall(r"^Source = (.+)$", settings["metadata"]["project_urls"], re.MULTILINE)
     (version,) = re.findall(r'__version__ = "(.+)"', Path(PACKAGE, "__init__.py").read_text())
     readme = into / "README.md"
-    readme.write_text(re.sub(r"\]\((?!https?:|#)", f"]({source}/blob/v{version}/", readme.read_text()))
+    absolute = re.sub(r"(!\[[^]]*\]\()(?!https?:)", rf"\1{source}/raw/v{version}/", readme.read_text())
+    readme.write_text(re.sub(r"\]\((?!https?:|#)", f"]({source}/blob/v{version}/", absolute))
     for path in into.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         os.utime(path, (modified, modified))

@@ -123,4 +123,6 @@ def test_pypi_shows_a_readme_whose_links_lead_somewhere() -> None:
     assert [target for target in targets if not target.startswith("https://")] == []
     assert len(of_files) > 6
     for target in of_files:
-        assert (REPOSITORY / target.removeprefix(f"{source}/blob/v{VERSION}/")).exists(), target
+        # PyPI shows a picture only from the address of its bytes.
+        kind = "raw" if target.endswith(".png") else "blob"
+        assert (REPOSITORY / target.removeprefix(f"{source}/{kind}/v{VERSION}/")).exists(), target

@@ -25,20 +25,23 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._sessions: set[int] = set()
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process."""
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, stdin: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """Start a process, and return it."""
         with (self._folder / f"{name}.out").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603
                 command,
                 env=environment,
                 cwd=self._folder,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self._running[name] = process
         self._sessions.add(process.pid)
+        return process
 
     def kill(self, name: str) -> None:
         """Kill a process and all that it has started."""

@@ -15,7 +15,10 @@ import httpx
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.system.real_airflow import RealAirflow, _free_port
+from tests.processes import Processes, free_port
+from tests.system.real_airflow import RealAirflow
+
+pytestmark = pytest.mark.uncovered
 
 PAGE = (REPOSITORY / "docs/start/five-minutes.md").read_text()
 NEEDS_3 = pytest.mark.skipif(airflow.__version__ < "3", reason="`make demo` installs Airflow 3")
@@ -42,27 +45,24 @@ class Checkout:
     """A folder that looks like a checkout after ``make demo``, and shells in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.log, self.port = folder, folder / "shell.log", _free_port()
+        self.folder, self.port = folder, free_port()
         folder.joinpath("dags").symlink_to(REPOSITORY / "dags")
         shutil.copy(REPOSITORY / "Makefile", folder)
         activate = folder / ".venv/demo/bin/activate"
         activate.parent.mkdir(parents=True)
         activate.write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
         self.airflow = RealAirflow(folder / ".demo/by-hand", REPOSITORY / "dags")
-        given = self.airflow._environment
-
-        with self.log.open("wb") as log:
-            # As in a terminal: -m gives each background job a process group of its own. -e ends it if a command fails.
-            self.shell = subprocess.Popen(  # the page's own commands
-                ["bash", "-em"],  # noqa: S607
-                cwd=folder,
-                env={name: value for name, value in given.items() if name not in LEFT_TO_THE_PAGE},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.airflow._processes["shell"] = self.shell
+        settings = self.airflow._environment
+        del settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"]  # of a module that the page does not have
+        self.processes = Processes(folder)
+        # As in a terminal: -m gives each background job a process group of its own. -e ends it if a command fails.
+        self.shell = self.processes.start(
+            "shell",
+            ["bash", "-em"],
+            {name: value for name, value in settings.items() if name not in LEFT_TO_THE_PAGE},
+            stdin=subprocess.PIPE,
+        )
+        self.wait = self.processes.wait
 
     def type(self, *lines: str) -> None:
         """Type commands into the shell."""
@@ -71,7 +71,7 @@ class Checkout:
         self.shell.stdin.flush()
 
     def printed(self) -> str:
-        return self.log.read_text()
+        return (self.folder / "shell.out").read_text()
 
     def is_in_the_ui(self, dag_id: str) -> bool:
         """Return whether somebody without a login sees a DAG."""
@@ -94,29 +94,30 @@ def test_the_commands_of_the_page_work_as_they_stand(tmp_path: Path) -> None:
         for block in commands("Do it by hand"):
             checkout.type(*block)
         checkout.type("echo BY HAND: DONE")
-        real.wait("the commands", lambda: "BY HAND: DONE" in checkout.printed())
+        checkout.wait("the commands", lambda: "BY HAND: DONE" in checkout.printed())
         assert "'prmximcci' is readable: 2 tags" in checkout.printed()
         assert re.search(r"^released:\d{4}-\d\d-\d\d +\S+\nproduction ", checkout.printed(), re.MULTILINE)
         assert "prmximcci" in httpx.get(f"http://127.0.0.1:{checkout.port}/").text
 
         checkout.type(*start_airflow)
-        real.wait("the UI", lambda: checkout.is_in_the_ui(dag_id))
+        checkout.wait("the UI", lambda: checkout.is_in_the_ui(dag_id))
         assert real.rows("SELECT count(*) FROM dag_run WHERE dag_id = ?", dag_id) == [(0,)]
         real.command("dags", "unpause", dag_id)
-        real.wait("the baseline", lambda: real.rows("SELECT count(*) FROM asset_state_store") == [(1,)])
+        checkout.wait("the baseline", lambda: real.rows("SELECT count(*) FROM asset_state_store") == [(1,)])
         checkout.type(*add_tag)
         state = "SELECT state FROM dag_run WHERE dag_id = ?"
-        real.wait("the run", lambda: real.rows(state, dag_id) == [("success",)])
+        checkout.wait("the run", lambda: real.rows(state, dag_id) == [("success",)])
         log = (tmp_path / ".demo/standalone.log").read_text()
         assert "Project 'prmximcci': removed 'ready'" in log
 
         checkout.type("jobs -p > jobs", *end, "exit")
-        assert checkout.shell.wait(120) == 0, checkout.printed()[-3_000:]
+        checkout.processes.wait_for_end("shell")
+        assert checkout.shell.returncode == 0, checkout.printed()[-3_000:]
         assert not (tmp_path / ".demo").exists(), "`make clean` removes all"
         for pid in map(int, (tmp_path / "jobs").read_text().split()):
-            real.wait("the end of a job", lambda pid=pid: not is_alive(pid))
+            checkout.wait("the end of a job", lambda pid=pid: not is_alive(pid))
     finally:
-        real.kill("shell")
+        checkout.processes.kill_all()
         checkout.shell.communicate()
 
 
