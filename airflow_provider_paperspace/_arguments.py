@@ -1,10 +1,12 @@
 """Reads the arguments of operators, sensors and notifiers after templates and XCom values have been filled in.
 
-Each function returns the value, or raises InvalidArgumentError with a message that names the argument.
+The ``parse_`` functions return the value, and the ``check_`` functions nothing. Both raise InvalidArgumentError with a
+message that says which argument cannot be used.
 
-An argument that was passed but is empty (None, an empty list, a blank string, the text ``None``) is an error, wherever
-it came from: it never means "all", and it does not count as left out. An argument that was left out is
-:data:`NOT_SET`, the default of every argument for which leaving it out has a meaning.
+An argument that was passed but is empty (None, a blank string, the text ``None``) is an error, wherever it came from:
+it never means "all", and it does not count as left out. So is an empty list, but for project ids and tags, where it
+means "nothing to do". An argument that was left out is :data:`NOT_SET`, the default of every argument for which leaving
+it out has a meaning.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def find_project(project_id: object, project_name: object) -> Flow[str]:
 
 
 def check_project(project_id: object, project_name: object, project_ids: object) -> None:
-    """Check those of a task's arguments for its project, or projects, that are constant."""
+    """Check ``project_id``, ``project_name`` and ``project_ids``, as far as they are constant."""
     if is_set(project_id) and is_constant(project_id):
         parse_project_id(project_id)
     if is_set(project_name) and is_constant(project_name):
@@ -296,7 +298,7 @@ def parse_day(value: object) -> date:
 
 
 def _names(value: object, argument: str) -> list[tuple[str, bool]]:
-    """Return pairs of a name and whether it is literal, which it is if another task returned it."""
+    """Return each name, and whether it is literal: it is if it comes from a tag or project object."""
     if isinstance(value, (str, Mapping)):
         value = [value]
     if value is None or not isinstance(value, Iterable) or isinstance(value, bytes):

@@ -49,5 +49,5 @@ def count_of(number: int, noun: str) -> str:
 
 
 def in_log_lines(message: str) -> str:
-    """Return a message in lines that Airflow's log view shows as a whole: it cuts longer ones at the window's edge."""
+    """Return a message wrapped into lines that Airflow's log view shows in full; it cuts off longer lines."""
     return textwrap.fill(message, LOG_COLUMNS, break_long_words=False, break_on_hyphens=False)

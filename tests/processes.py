@@ -79,6 +79,11 @@ class Processes:
         """Return the ids of all processes that are still there, of those that were started here or by one of these."""
         return members_of_sessions(self._sessions)
 
+    def kill_left(self) -> None:
+        """Kill all processes that are still there."""
+        for session in self._sessions:
+            self._signal_session(session, signal.SIGKILL)
+
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value. Fail at once if a process ends by itself."""
         ends_s, pause = time.monotonic() + timeout_s, threading.Event()

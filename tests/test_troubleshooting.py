@@ -291,7 +291,7 @@ CASES: dict[str, Case] = {
     "… failed; completed changes are kept": answered(
         "500", lambda: add(project_id=NOT_SET, project_ids=["p1"]), times=0
     ),
-    "The task was stopped after …": stopped,
+    "The task was stopped …": stopped,
     "… more than max_removals=…; nothing was removed": of_task(CleanUpProjectTagsOperator, **CLEAN_UP, max_removals=0),
     "… it must be the complete report of a CleanUpProjectTagsOperator": of_task(
         CleanUpProjectTagsOperator, plan=["gpu"]

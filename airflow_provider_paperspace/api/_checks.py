@@ -12,7 +12,7 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 def check_project_id(project_id: object) -> str:
     """Return a project id that can be sent.
 
-    Ids are opaque. Only ids that would lead to a path other than ``/projects/{id}`` are refused.
+    Ids are opaque. Only ids that cannot be sent, or would lead to a path other than ``/projects/{id}``, are refused.
     """
     if not isinstance(project_id, str):
         raise InvalidArgumentError(f"A project id must be a string such as 'prmximcci', not {type_name(project_id)}.")
@@ -21,7 +21,7 @@ def check_project_id(project_id: object) -> str:
             "The project id is empty. It is the last part of the project's address in the Paperspace console."
         )
     if project_id in (".", ".."):
-        raise InvalidArgumentError(f"{project_id!r} is not a project id: in a URL it would lead to another page.")
+        raise InvalidArgumentError(f"{project_id!r} is not a project id: in a URL it would lead to another path.")
     return _check_unicode(project_id, "project id")
 
 

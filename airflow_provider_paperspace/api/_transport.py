@@ -49,11 +49,11 @@ _KEPT_HEADERS: Final = frozenset(
         *(f"x-{name}" for name in _RATE_LIMIT_NAMES),
     )
 )
-"""The headers of an answer that anything reads: the last ones only for the probe."""
+"""The response headers that this package reads; those of the rate limit only for the probe."""
 
 
 def user_ca_bundle() -> str | None:
-    """Return the CA certificates that the environment sets, a file or a folder; None to use certifi's.
+    """Return the path of the CA file or folder that the environment sets; None to use certifi's.
 
     :raises InvalidArgumentError: there is nothing at that path.
     """
@@ -70,7 +70,7 @@ def user_ca_bundle() -> str | None:
 
 
 def content_headers(request: Request) -> dict[str, str]:
-    """Return the headers that describe the body. No charset: servers of this kind would ignore the body."""
+    """Return the headers that describe the body. No charset: a server that compares the type literally ignores it."""
     return {} if request.body is None else {"Content-Type": "application/json"}
 
 
@@ -107,7 +107,7 @@ class Exchange:
         return self._complete
 
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
-        """Return what was answered.
+        """Return the response.
 
         :param headers: names in any case.
         """

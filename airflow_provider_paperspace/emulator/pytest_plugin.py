@@ -1,7 +1,7 @@
 """Pytest fixtures for testing your own DAGs without an account.
 
-Every pytest run loads this plugin when the provider is installed, so it imports nothing until a fixture is used, and
-changes nothing unless the project sets ``paperspace_dags``.
+Every pytest run loads this plugin when the provider is installed, so it imports neither Airflow nor the rest of the
+provider until a fixture is used, and changes nothing unless the project sets ``paperspace_dags``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         return
     if "airflow" in sys.modules:
         raise pytest.UsageError(
-            f"{DAGS_OPTION} is set, but Airflow was imported before pytest read it: by another plugin, or by the "
-            "program that runs pytest. Airflow reads its settings when it is imported."
+            f"{DAGS_OPTION} is set, but Airflow was imported before pytest read this setting: by another plugin, or by "
+            "the program that runs pytest. Airflow reads its settings when it is imported."
         )
     home = tempfile.mkdtemp(prefix="airflow-home-")
     early_config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
@@ -69,7 +69,7 @@ def _airflow_settings(home: str, folders: list[Path]) -> dict[str, str]:
         "AIRFLOW_HOME": home,
         "AIRFLOW__CORE__DAGS_FOLDER": str(folders[0]),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # Airflow 3 runs a DAG only out of a bundle that it knows.
+        # Airflow 3 runs a DAG only from a bundle that it knows.
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
         # Without it, Airflow 2 warns on every start.
         "AIRFLOW__METRICS__TIMER_UNIT_CONSISTENCY": "True",
@@ -95,7 +95,7 @@ def paperspace_server(_local_paperspace: LocalPaperspaceServer) -> LocalPaperspa
 
 @pytest.fixture
 def paperspace_connection(paperspace_server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the id of a connection to it, ``paperspace_default``, set by an environment variable."""
+    """Return the id of a connection to the local Paperspace, ``paperspace_default``, set by an environment variable."""
     monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", paperspace_server.connection_json())
     return "paperspace_default"
 
@@ -171,11 +171,12 @@ def _load_dag(path: Path) -> Any:
     from airflow.models import DagBag
 
     if not path.is_file():
-        pytest.fail(f"There is no file {path}. A path starts at the root of the project.", pytrace=False)
+        pytest.fail(f"There is no file {path}. A relative path starts at the root of the project.", pytrace=False)
     found = DagBag(str(path))
     for error in found.import_errors.values():
         pytest.fail(f"{path} cannot be imported:\n{error}", pytrace=False)
     if len(found.dags) != 1:
         ids = ", ".join(map(repr, sorted(found.dags))) or "none"
-        pytest.fail(f"{path} must contain one DAG; found: {ids}. Of several, pass the DAG itself.", pytrace=False)
+        message = f"{path} must contain one DAG; found: {ids}. If the file has several, pass the DAG object itself."
+        pytest.fail(message, pytrace=False)
     return next(iter(found.dags.values()))

@@ -229,7 +229,7 @@ def open_hook(paperspace_conn_id: str, task_id: str) -> Iterator[PaperspaceHook]
     The provider's errors are logged on a separate line, because Airflow's log view truncates the first line of an
     exception and collapses it with the stack trace. They are raised without their cause, which would only repeat them.
 
-    :raises AirflowFailException: in the block, something failed permanently.
+    :raises AirflowFailException: a call in the block failed permanently.
     """
     failure: Exception
     try:

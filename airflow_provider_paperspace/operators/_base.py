@@ -64,7 +64,7 @@ class ProjectsFailedError(AirflowException):
 
 
 class PaperspaceOperator(BaseOperator):
-    """An operator with a Paperspace connection and a button to the console, which can process many projects.
+    """An operator that has a Paperspace connection and a button to the console, and can process many projects.
 
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
@@ -79,13 +79,13 @@ class PaperspaceOperator(BaseOperator):
         self._stop = StopSignal()
 
     def prepare_for_execution(self) -> Self:
-        """Return the copy that Airflow runs, with a stop signal of its own: a copy shares all that the task has."""
+        """Return the copy that Airflow runs, with its own stop signal; otherwise the copy would share the task's."""
         copied: Self = super().prepare_for_execution()
         copied._stop = StopSignal()
         return copied
 
     def check_constants(self) -> None:
-        """Check what is known when the DAG is parsed. The last step of each constructor.
+        """Check what is known when the DAG is parsed. Call it last in each constructor.
 
         :raises TaskArgumentError: an argument cannot be used.
         """
@@ -98,13 +98,13 @@ class PaperspaceOperator(BaseOperator):
     def open_hook(self) -> Iterator[PaperspaceHook]:
         """Open the hook for a ``with`` block.
 
-        :raises AirflowFailException: in the block, something failed permanently.
+        :raises AirflowFailException: a call in the block failed permanently.
         """
         with open_hook(self.paperspace_conn_id, self.task_id) as hook:
             yield hook
 
     def list_projects(self, hook: PaperspaceHook) -> list[Project]:
-        """Return the team's projects that exist."""
+        """Return the team's projects, without deleted ones."""
         with stopping_this_thread(self._stop):
             return [project for project in hook.iter_projects() if project.dt_deleted is None]
 
@@ -122,7 +122,7 @@ class PaperspaceOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop the task: start no more projects, and end in-flight requests."""
-        log.info("Stopping the task: no more projects are started, and in-flight requests are ended")
+        log.info("Stopping the task: starting no more projects and ending in-flight requests")
         self._stop.set()
 
 
@@ -135,7 +135,7 @@ class ProjectTagsOperator(PaperspaceOperator):
     """
 
     template_fields: Sequence[str] = ("project_id", "project_name", "project_ids", "paperspace_conn_id")
-    # Of the fields of all operators that derive from this one.
+    # Covers the fields of all subclasses.
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("project_id", "project_ids", "tags"), "json")
 
     def __init__(
@@ -215,6 +215,7 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
 
     :raises AirflowFailException: a retry would not help.
     :raises ProjectsFailedError: a retry may process the remaining projects.
+    :raises AirflowException: the task was stopped. What interrupted it, or a bug, is raised as it is.
     """
     ended_by = result.interrupted or result.fatal
     if ended_by is not None:
@@ -229,7 +230,7 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
             raise AirflowFailException(message)
         message += "\nA retry processes the remaining projects."
         if result.retry_after_s is not None:
-            message += f" The service asked to wait {wait_text(result.retry_after_s)}."
+            message += f" The service asked the client to wait {wait_text(result.retry_after_s)}."
         raise ProjectsFailedError(message, result.retry_after_s)
     if result.remaining:
         message = f"The task was stopped after {len(result.done)} of {count_of(result.total, 'project')}. "
@@ -239,10 +240,11 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
 
 
 def run_instant(context: Context) -> datetime:
-    """Return the point in time that a run stands for. It stays the same if the run is late or retried.
+    """Return the reference time of a run, which stays the same if the run is late or retried.
 
     For a scheduled or backfill run it is the end of the data interval. For any other run, started by hand or by an
     event, it is when the run was due (Airflow 3) or its logical date, because its data interval may be long past.
+    Without a run, it is the current time.
     """
     dag_run = context.get("dag_run")
     run_type = str(getattr(dag_run, "run_type", None) or "scheduled")
@@ -253,7 +255,7 @@ def run_instant(context: Context) -> datetime:
 
 
 def utc_now() -> datetime:
-    """Return the clock's time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 

@@ -1,10 +1,10 @@
 """One flow per project, for many projects at once: workers, progress, stop, and what failed.
 
 The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
-Only a rejected API key ends the batch at once, because every other project would fail, too. If the service asks for a
+Only a rejected API key or a bug ends the batch at once: every other project would fail, too. If the service asks for a
 longer wait than a client sits out, no more projects are started: they would be refused, too.
 
-The event loop runs in a thread of its own. Airflow stops a task by raising an exception in the main thread, and an
+The event loop runs in a thread of its own. Airflow interrupts a task by raising an exception in the main thread, and an
 event loop there could lose that exception, or raise it in one of its tasks.
 """
 
@@ -38,9 +38,10 @@ DEFAULT_MAX_CONCURRENCY: Final = 8
 PROGRESS_INTERVAL_S: Final = 5.0
 
 GRACE_PERIOD_S: Final = 2.0
-"""Grace period for in-flight requests after a stop. Airflow kills a task 5 s after asking it to stop."""
+"""Grace period for in-flight requests after a stop. Airflow 3 kills a task 5 s after asking it to stop."""
 
 _CLOSE_GRACE_S: Final = 0.5
+_SIGNAL_CHECK_S: Final = 1.0
 _MAX_CELL_WIDTH: Final = 100
 
 
@@ -79,7 +80,7 @@ class BatchResult(Generic[T]):
 
     @property
     def is_permanent(self) -> bool:
-        """Whether a retry would fix none of the failures."""
+        """Whether a retry is pointless: no project remains, and every failure is permanent."""
         return bool(self.failed) and not self.remaining and all(error.is_permanent for error in self.failed.values())
 
 
@@ -99,7 +100,7 @@ class StopSignal:
                 callback()
 
     def notify(self, callback: Callable[[], object] | None) -> None:
-        """Call ``callback`` when the signal is set, or at once if it already is; None calls nothing."""
+        """Call ``callback`` when the signal is set, or at once if it already is; None removes the callback."""
         self._callback = callback
         if self.is_set and callback is not None:
             callback()
@@ -116,7 +117,7 @@ def stopping_this_thread(stop: StopSignal) -> Iterator[None]:
 
     def interrupt() -> None:
         if threading.current_thread() is threading.main_thread():
-            message = "The task was stopped. A retry does the rest."
+            message = "The task was stopped. A retry completes the work."
             log.error("%s", message)
             raise AirflowException(message)
 
@@ -177,9 +178,11 @@ def run_batch(
     interruption: BaseException | None = None
     try:
         thread.start()
-        wait([finished])
+        # A signal that arrives just before the thread blocks is handled only once it wakes up.
+        while wait([finished], timeout=_SIGNAL_CHECK_S).not_done:
+            pass
     except BaseException as error:  # noqa: BLE001  # a signal handler of Airflow raised it; returned in the result
-        log.info("Interrupted: no more projects are started")
+        log.info("Interrupted: starting no more projects")
         interruption = error
         stop.set()
         wait([finished], timeout=2 * GRACE_PERIOD_S)
@@ -264,7 +267,7 @@ class Batch(Generic[T]):
                     self._fatal = error
                     stopped.set()
                 elif error.is_for_later:
-                    for _ in queue:  # it has no more for the other workers, either
+                    for _ in queue:  # empty the queue, so that the other workers start no more projects
                         pass
             except Exception as error:  # noqa: BLE001  # raised once the other workers have ended
                 self._fatal = error

@@ -129,7 +129,7 @@ class ListProjectTagsOperator(ProjectTagsOperator):
 
 
 class AddProjectTagOperator(ProjectTagsOperator):
-    """Add one or more tags to a project, or to many projects; existing tags stay.
+    """Add one or more tags to a project, or to many projects; other tags stay.
 
     Returns the tags that are now there, in the given order; for many projects, by project id. The change record is
     pushed as XCom ``change``.
@@ -139,13 +139,13 @@ class AddProjectTagOperator(ProjectTagsOperator):
         project as ``ListProjectsOperator`` returns it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
-    :param expires_in: how long the tags are valid, counted from the end of the data interval of a scheduled run, or
-        from when any other run was due. ``gpu-demo`` then becomes ``gpu-demo@2026-12-01``, which
-        ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
+    :param expires_in: how long the tags are valid, counted from the end of the data interval for a scheduled or
+        backfill run, and from when it was due for any other run. ``gpu-demo`` then becomes ``gpu-demo@2026-12-01``,
+        which ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
     :param expires_on: the last day on which the tags are valid, instead of ``expires_in``: a date, or ``YYYY-MM-DD``.
         Templated.
-    :param renew: whether to remove marks of the same name with an earlier last day, once the new one is added, so that
-        a nightly renewal leaves one mark. Needs ``expires_in`` or ``expires_on``.
+    :param renew: whether to remove the same tag with an earlier last day once the new one is added, so that a nightly
+        renewal leaves a single tag. Needs ``expires_in`` or ``expires_on``.
     :param max_concurrency: maximum number of projects at a time.
     :param paperspace_conn_id: the connection id. Templated.
     :param kwargs: the arguments of every operator, such as ``retries`` and ``outlets``.
@@ -307,7 +307,7 @@ class SetProjectTagsOperator(ProjectTagsOperator):
 
     :param tags: a name, a list of names, or tags as another task returned them. Templated.
     :param within: the prefix of the tags to manage. Templated.
-    :param replace_all: instead of ``within``: whether to remove every tag of the project that is not in ``tags``.
+    :param replace_all: whether to remove every other tag of the project. Use it instead of ``within``.
     :param allow_empty: whether ``tags`` may be an empty list, which removes all managed tags.
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the
         project as ``ListProjectsOperator`` returns it. Templated.
@@ -377,7 +377,7 @@ class SetProjectTagsOperator(ProjectTagsOperator):
         return names
 
     def execute(self, context: Context) -> ChangeRecord | dict[str, ChangeRecord]:
-        """Set the tags, or plan to; return the change record."""
+        """Set the tags, or only plan the change, and return the change record."""
         with self.open_hook() as hook, self.record_changes(context, dry_run=self.is_dry_run) as changes:
             within = parse_prefix(self.within) if is_set(self.within) else None
             policy = policies.setting(self._names(), within=within)

@@ -68,13 +68,13 @@ class TagEvent:
 
 @dataclass(slots=True)
 class TagWatch:
-    """Remembers which tags matched at the last reading. The first reading is the baseline and gives no events.
+    """Remembers which tags matched at the last reading. The first reading is the baseline and yields no events.
 
     :param patterns: names or patterns of the tags to watch.
     :param epoch: a random id, new with each baseline, that distinguishes the events of this watch from all others.
     :param seen: the names that matched at the last reading; None before the first.
     :param counts: the number of the last event per name, for the last 1,000 names that had one.
-    :param floor: the highest number among the names dropped from ``counts``, so that no number is used twice.
+    :param floor: the highest number among the names dropped from ``counts``, so that no name gets a number twice.
     """
 
     patterns: tuple[Pattern, ...]
@@ -84,7 +84,7 @@ class TagWatch:
     floor: int = 0
 
     def observe(self, tags: Iterable[Tag]) -> list[TagEvent]:
-        """Return what appeared and disappeared since the last reading, by name."""
+        """Return the tags that appeared or disappeared since the last reading, sorted by name."""
         there = {tag.name: tag for tag in tags if first_match(tag.name, self.patterns) is not None}
         before, self.seen = self.seen, set(there)
         if before is None:

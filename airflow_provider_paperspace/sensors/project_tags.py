@@ -140,7 +140,7 @@ class ProjectTagSensor(BaseSensorOperator):
             return self._returned(tags)
         project = count_of(len(ids), "project") if is_set(self.project_ids) else f"Project {ids[0]!r}"
         until = deadline.strftime("%Y-%m-%d %H:%M UTC")
-        message = f"{project}: the condition ({condition}) is not met yet; waiting in the triggerer until {until}"
+        message = f"{project}: waiting in the triggerer until {until} for the condition ({condition})"
         log.info("%s", in_log_lines(message))
         self.defer(
             trigger=ProjectTagTrigger(
@@ -205,7 +205,7 @@ class ProjectTagSensor(BaseSensorOperator):
             return None
 
     def _find_project_ids(self, hook: PaperspaceHook, context: Context) -> list[str]:
-        """Return the project ids; a name is looked up on the first poll only."""
+        """Return the project ids; a name is looked up once, and in mode ``reschedule`` for each poll."""
         if is_set(self.project_ids):
             set_link(self, context, hook.settings)
             return parse_project_ids(self.project_ids)
@@ -221,7 +221,7 @@ class ProjectTagSensor(BaseSensorOperator):
         return TagCondition(parse_patterns(self.tags, "tags"), parse_match_mode(self.mode_of_match))
 
     def _skip_or(self, error: Exception) -> Exception:
-        """Return the error, or a skip if the task is to be skipped rather than fail."""
+        """Return the error, or a skip if the task should be skipped instead of failing."""
         return _skip(error) if self.soft_fail or self.never_fail else error
 
 

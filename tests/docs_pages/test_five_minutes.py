@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -33,6 +32,15 @@ LEFT_TO_THE_PAGE = (
     "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST",
 )
 
+SHELL_WITH_JOBS = """
+import fcntl, os, pty, termios
+master, terminal = pty.openpty()
+os.set_inheritable(master, True)
+fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+os.execvp("bash", ["bash", "-em"])
+"""
+"""As in a terminal, each background job has a process group of its own. -e ends the shell if a command fails."""
+
 
 def commands(heading: str) -> list[list[str]]:
     """Return the commands of each console block below a heading."""
@@ -55,10 +63,9 @@ class Checkout:
         settings = self.airflow._environment
         del settings["AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"]  # of a module that the page does not have
         self.processes = Processes(folder)
-        # As in a terminal: -m gives each background job a process group of its own. -e ends it if a command fails.
         self.shell = self.processes.start(
             "shell",
-            ["bash", "-em"],
+            [sys.executable, "-c", SHELL_WITH_JOBS],
             {name: value for name, value in settings.items() if name not in LEFT_TO_THE_PAGE},
             stdin=subprocess.PIPE,
         )
@@ -110,24 +117,15 @@ def test_the_commands_of_the_page_work_as_they_stand(tmp_path: Path) -> None:
         log = (tmp_path / ".demo/standalone.log").read_text()
         assert "Project 'prmximcci': removed 'ready'" in log
 
-        checkout.type("jobs -p > jobs", *end, "exit")
+        checkout.type(*end, "exit")
         checkout.processes.wait_for_end("shell")
         assert checkout.shell.returncode == 0, checkout.printed()[-3_000:]
         assert not (tmp_path / ".demo").exists(), "`make clean` removes all"
-        for pid in map(int, (tmp_path / "jobs").read_text().split()):
-            checkout.wait("the end of a job", lambda pid=pid: not is_alive(pid))
+        checkout.wait("the end of all processes", lambda: not checkout.processes.left())
     finally:
         checkout.processes.kill_all()
+        checkout.processes.kill_left()
         checkout.shell.communicate()
-
-
-def is_alive(group: int) -> bool:
-    """Return whether a process group has a process."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_page_starts_with_the_demo_and_shows_its_lines() -> None:

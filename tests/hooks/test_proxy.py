@@ -124,6 +124,6 @@ def test_airflow_masks_the_password_in_each_form(proxy: RawServer, is_async: boo
 
 def test_the_address_of_a_proxy_without_a_password_stays_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow masks the value of an Extra named ``proxy``, the whole URL: messages name host and port alone."""
-    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", connection_json("http://proxy.example.org:3128"))
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", connection_json("http://another-proxy.example.com:3128"))
     address = PaperspaceHook().settings.client.proxy_address
-    assert redact(address) == "proxy.example.org:3128"
+    assert redact(address) == "another-proxy.example.com:3128"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import copy
 import logging
@@ -404,15 +405,18 @@ class Interruption(BaseException):
     """Airflow interrupts a task with such an exception, out of a signal handler."""
 
 
-@pytest.fixture
-def interrupt() -> Iterator[Callable[[], None]]:
+@pytest.fixture(params=["while it waits", "just before it waits"])
+def interrupt(request: pytest.FixtureRequest) -> Iterator[Callable[[], None]]:
     """Return a function that interrupts the main thread, from any thread."""
 
     def handler(*_: Any) -> None:
         raise Interruption
 
     before = signal.signal(signal.SIGUSR1, handler)
-    yield lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+    if request.param == "while it waits":
+        yield lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+    else:  # does not wake a thread that is blocked already
+        yield lambda: _thread.interrupt_main(signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -421,6 +425,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Return the event on which hanging work waits; it is set once the test is over."""
     monkeypatch.setattr(_batch, "GRACE_PERIOD_S", 0.01)
     monkeypatch.setattr(_batch, "_CLOSE_GRACE_S", 0.01)
+    monkeypatch.setattr(_batch, "_SIGNAL_CHECK_S", 0.01)
     event = threading.Event()
     yield event
     event.set()

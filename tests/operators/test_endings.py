@@ -225,7 +225,7 @@ def test_a_killed_task_of_one_project_writes_no_further_tag(
             world.paperspace.add_tag("p1", {"name": name})
     task = Task(kind, project_id="p1", tags=names)
     world.app.requests = Counting(4, on_signal(task.operator.on_kill))
-    with pytest.raises(AirflowException, match="The task was stopped. A retry does the rest"):
+    with pytest.raises(AirflowException, match="The task was stopped. A retry completes the work"):
         task.run()
     assert len(world.app.requests) == 4, "one read, and three writes"
     record = task.pushed["change"]

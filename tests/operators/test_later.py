@@ -86,7 +86,9 @@ def test_a_batch_starts_no_more_projects(
     asked = {request.target.split("/")[2] for request in world.requests if request.target.startswith("/projects/")}
     assert 4 <= len(asked) < 12, "each operator has its own order"
     assert first == f"1 of 12 projects failed, {12 - len(asked)} not started; completed changes are kept."
-    assert last.startswith("A retry processes the remaining projects. The service asked to wait 3600 s, until 20")
+    assert last.startswith(
+        "A retry processes the remaining projects. The service asked the client to wait 3600 s, until 20"
+    )
     assert last.endswith(" UTC.")
 
 
@@ -128,7 +130,7 @@ def test_a_batch_carries_the_longest_wait_of_its_projects(
     with pytest.raises(ProjectsFailedError) as caught:
         Task(AddProjectTagOperator, project_ids=["m0", "m1", "m2", "m3"], tags="x").run()
     assert caught.value.retry_after_s == retry_after_s
-    assert ("The service asked to wait" in str(caught.value)) is (retry_after_s is not None)
+    assert ("The service asked the client to wait" in str(caught.value)) is (retry_after_s is not None)
     assert "x" in world.paperspace.tag_names("m3"), "all projects were started"
 
 
