@@ -68,6 +68,7 @@ class Cluster:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(FOUND_DEAD_AFTER_S),
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
             "AIRFLOW_CONN_PAPERSPACE_DEFAULT": self.paperspace.connection_json(max_attempts=2),
+            "AIRFLOW_CONN_ONE_ATTEMPT": self.paperspace.connection_json(max_attempts=1),
             "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps(http),
             "E2E_MAPPED_TASKS": str(mapped_tasks),
         }
