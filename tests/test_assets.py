@@ -68,7 +68,7 @@ WRONG_URIS = {
     "paperspace:///projects/p1": "nothing else",
     "paperspace:projects/p1": "nothing else",
     "paperspace://projects/%FF": "UTF-8",
-    "paperspace://projects/%2E%2E": "another page",
+    "paperspace://projects/%2E%2E": "another path",
     "paperspace://projects/%7B%7B%20x%20%7D%7D": "template",
 }
 

@@ -88,7 +88,7 @@ def test_without_the_setting_nothing_is_changed(project: Path) -> None:
 def test_an_airflow_that_is_imported_too_early_stops_pytest(project: Path) -> None:
     (project / "early.py").write_text("import airflow\n")
     printed = run_pytest(project, "-p", "early", AIRFLOW_HOME=str(project / "home"))
-    assert "paperspace_dags is set, but Airflow was imported before pytest read it" in printed
+    assert "paperspace_dags is set, but Airflow was imported before pytest read this setting" in printed
 
 
 @pytest.mark.timeout(300)
@@ -103,7 +103,7 @@ def test_a_file_without_one_dag_is_named(project: Path) -> None:
     for complaint in (
         "dags/broken.py cannot be imported:",
         "dags/empty.py must contain one DAG; found: none.",
-        "dags/two.py must contain one DAG; found: 'one', 'two'. Of several, pass the DAG itself.",
+        "dags/two.py must contain one DAG; found: 'one', 'two'. If the file has several, pass the DAG object itself.",
         "There is no file",
     ):
         assert complaint in printed, printed
