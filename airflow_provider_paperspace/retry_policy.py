@@ -33,7 +33,7 @@ class PaperspaceRetryPolicy(RetryPolicy):
         default_args={"retries": 3, "retry_policy": PaperspaceRetryPolicy()}
 
     It applies to a task that fails because Paperspace asked for a wait (``Retry-After``): for a longer one than a
-    client sits out, or for one that still held after the last attempt. For many projects, that is the longest of their
+    client accepts, or for one that still held after the last attempt. For many projects, that is the longest of their
     waits. A wait of more than a day counts as a day. Every other failure is left to the task's own ``retries`` and
     ``retry_delay``.
     """

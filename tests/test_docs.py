@@ -287,7 +287,7 @@ def test_the_pages_state_the_limits_of_the_code() -> None:
     retry_after = in_one_line("docs/how-to/retry-policy.md")
     many, waiting = in_one_line("docs/how-to/many-projects.md"), in_one_line("docs/how-to/wait-for-a-tag.md")
     assert f"as `Retry-After` asks, up to {longest_wait}" in retries
-    assert f"sits out up to {longest_wait}" in retry_after
+    assert f"A client waits up to {longest_wait}" in retry_after
     assert f"more than {longest_wait}" in retry_after
     assert f"more than {longest_wait}" in many
     assert _retries.RETRY_AFTER_CAP_S == 24 * 3600

@@ -24,7 +24,8 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE, Order
 T = TypeVar("T")
 
 MAX_EMPTY_PAGES: Final = 10
-"""The service may filter items out of a page or two; more empty pages in a row mean that the list never ends."""
+"""The service may filter every item out of a page or two. This many empty pages in a row mean that the list never
+ends."""
 
 MAX_PAGES: Final = 10_000
 """1.2 million items at the full page size; no team has that many."""
@@ -63,7 +64,7 @@ class Pager(Generic[T]):
         self._parse_item = parse_item
         self._key = key
         self._cursor: str | None = None
-        # Hashes, because the list may have thousands of pages and memory must stay flat.
+        # Hashes rather than cursors: the list may have thousands of pages, and memory use must stay small.
         self._cursor_hashes: set[int] = set()
         self._recent: set[str] = set()
         self._less_recent: set[str] = set()
@@ -94,7 +95,7 @@ class Pager(Generic[T]):
         """Read the next page and return its items, without those that came before.
 
         If others add or remove items meanwhile, an item may appear again, close to where it was before. To detect this,
-        at least the last 600 keys are remembered, so memory use stays constant.
+        only the most recent keys are remembered (at least 600), so memory use does not grow with the list.
         """
         items = yield from self.next_page()
         new = {

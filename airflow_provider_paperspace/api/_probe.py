@@ -1,4 +1,4 @@
-"""Questions about the service that the vendor's documentation leaves open, answered by trying on one project.
+"""Questions about the service that the vendor's documentation leaves open, answered by experiment on one project.
 
 Each question corresponds to a switch of the local Paperspace. The probe adds and removes only its own tags, named
 ``probe-<random>``. It is a pair of flows: :meth:`Probe.run` asks, :meth:`Probe.clean_up` removes what may be left. The
@@ -142,7 +142,7 @@ class Probe:
                 self.names.update([str(item["name"]) for item in (yield from self._own())])
                 self._has_added = bool(self.names)
         except (_OpenError, PaperspaceError):
-            pass  # the names tell
+            pass  # self.names says which tags may be left
         return sorted(self.names)
 
     def _last_page_cursor(self, response: Response) -> Flow[tuple[str, str]]:
@@ -156,7 +156,8 @@ class Probe:
             page = _page((yield from self._send(self._list_projects(_LAST_PAGE))))
         if page["hasMore"]:
             raise _OpenError(
-                f"the project has more tags, and the team more projects, than fit on {_MAX_MORE_PAGES} pages"
+                f"the project has more than {(1 + _MAX_MORE_PAGES) * MAX_PAGE_SIZE} tags, and the team more than "
+                f"{MAX_PAGE_SIZE} projects"
             )
         if "nextPage" not in page:
             return "absent", "absent"
@@ -236,6 +237,8 @@ class Probe:
                 return response.status
             raise _OpenError(f"adding a name of {length:,} characters was answered with {response.status}")
         stored = _object(response).get("name")
+        if stored is None:
+            raise _OpenError(f"the answer to adding a name of {length:,} characters contained no name")
         if stored != name:
             raise _OpenError(f"a name of {length:,} characters was stored as one of {len(str(stored)):,}")
         yield from self._remove(name)
@@ -310,7 +313,9 @@ class Probe:
 
     def _send_once(self, request: Request) -> Flow[Response]:
         if self.requests >= self._max_requests:
-            raise _OpenError(f"the probe may send {MAX_REQUESTS} requests, and has no more left")
+            raise _OpenError(
+                f"the probe has sent {self.requests} requests; the rest of its {MAX_REQUESTS} are for cleaning up"
+            )
         self.requests += 1
         response = yield request
         about = {

@@ -55,7 +55,7 @@ _KEPT_HEADERS: Final = frozenset(
 def user_ca_bundle() -> str | None:
     """Return the path of the CA file or folder that the environment sets; None to use certifi's.
 
-    :raises InvalidArgumentError: there is nothing at that path.
+    :raises InvalidArgumentError: there is nothing at that path, or a file that is not in PEM format.
     """
     variable = ca_variable(os.environ)
     if variable is None:
@@ -66,7 +66,17 @@ def user_ca_bundle() -> str | None:
             f"{variable} points to CA certificates that do not exist: {path!r}. Correct the path, or "
             "unset the variable."
         )
+    if Path(path).is_file() and b"-----BEGIN " not in Path(path).read_bytes():
+        raise unreadable_ca_bundle(path)
     return path
+
+
+def unreadable_ca_bundle(path: str) -> InvalidArgumentError:
+    """Return the error for a CA file that is not in PEM format."""
+    return InvalidArgumentError(
+        f"{ca_variable(os.environ)} points to a file that is not a list of CA certificates in PEM format: {path!r}. "
+        "Correct the path, or unset the variable."
+    )
 
 
 def content_headers(request: Request) -> dict[str, str]:

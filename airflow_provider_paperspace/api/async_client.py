@@ -31,6 +31,7 @@ from airflow_provider_paperspace.api._transport import (
     retry_options,
     settled,
     should_retry,
+    unreadable_ca_bundle,
     user_ca_bundle,
 )
 from airflow_provider_paperspace.api.errors import (
@@ -106,7 +107,7 @@ class AsyncPaperspaceClient:
         return await self.run(project_tags.list_project_tags(project_id, order=order))
 
     async def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Add one or more tags to a project; return the tags that are now there, in the given order."""
+        """Add one or more tags to a project; return them as they are now on the project, in the given order."""
         names = check_tag_names(names)
         return (await self.converge_project_tags(project_id, policies.adding(names))).present(names)
 
@@ -188,7 +189,7 @@ class AsyncPaperspaceClient:
             await pause(seconds)
         outcome = await attempt()
         if not should_retry(request, outcome):
-            return settled(outcome, 1)  # tenacity would cost as much CPU as half the request
+            return settled(outcome, 1)  # tenacity would add half as much CPU time as the request
         retrying = AsyncRetrying(**retry_options(request, self.settings.max_attempts, pause, on_429=on_429))
         outcome = await retrying(_starting_with(outcome, attempt))
         return settled(outcome, retrying.statistics["attempt_number"])
@@ -292,7 +293,10 @@ def _tls_context(bundle: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=certifi.where())
     if Path(bundle).is_dir():
         return ssl.create_default_context(capath=bundle)
-    return ssl.create_default_context(cafile=bundle)
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except ssl.SSLError:
+        raise unreadable_ca_bundle(bundle) from None
 
 
 def _environment_proxy(settings: ClientSettings) -> str | None:

@@ -96,7 +96,7 @@ class PaperspaceClient:
     def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
         """Add one or more tags to a project; existing ones stay.
 
-        :return: the tags that are now there, in the given order.
+        :return: the tags as they are now on the project, in the given order.
         """
         names = check_tag_names(names)
         return self.converge_project_tags(project_id, policies.adding(names)).present(names)

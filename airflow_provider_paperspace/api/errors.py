@@ -90,7 +90,7 @@ class PaperspaceError(Exception):
 
     @property
     def is_for_later(self) -> bool:
-        """Whether the service asked for a longer wait than a client sits out: the caller is to come back later."""
+        """Whether the service asked for a longer wait than a client accepts, so the caller should try again later."""
         return not self.is_permanent and is_too_long(self.retry_after_s)
 
     def redact(self, secret: str) -> None:
@@ -130,7 +130,7 @@ class StoppedError(TransportError):
 
 
 class UnexpectedResponseError(PaperspaceError):
-    """An answer that does not match the API's description; the outcome is unknown."""
+    """An answer that does not match the API's description, or a redirect."""
 
 
 class TagNotFoundError(PaperspaceError):
@@ -147,7 +147,9 @@ class TagNotFoundError(PaperspaceError):
 
 
 class ProtectedTagError(PaperspaceError):
-    """Tags would be removed that the settings of the client protect. Raised before anything is written.
+    """The change would remove tags that the client's settings protect.
+
+    Raised before a protected tag is removed; usually before anything is written.
 
     :param reasons: what protects each tag, by name.
     """

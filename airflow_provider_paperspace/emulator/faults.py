@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
@@ -113,7 +114,7 @@ def parse_fault(text: str) -> Fault:
     """
     kind, _, rest = text.partition(":")
     options: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
+    for part in filter(None, re.split(r",(?=[^,=]+=)", rest)):  # an HTTP date has a comma
         name, sign, value = part.partition("=")
         if not sign or name not in _READERS:
             raise ValueError(f"Fault {text!r}: unknown option {part!r}. Known options: {', '.join(_READERS)}.")

@@ -155,7 +155,7 @@ class PaperspaceHook(BaseHook):
         return self.get_conn().list_project_tags(project_id, order=order)
 
     def add_project_tags(self, project_id: str, names: str | Iterable[str]) -> list[Tag]:
-        """Add one or more tags to a project; return the tags that are now there, in the given order."""
+        """Add one or more tags to a project; return them as they are now on the project, in the given order."""
         return self.get_conn().add_project_tags(project_id, names)
 
     def remove_project_tags(self, project_id: str, names: str | Iterable[str], *, missing_ok: bool = True) -> list[Tag]:

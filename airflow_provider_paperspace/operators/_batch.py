@@ -2,7 +2,7 @@
 
 The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
 Only a rejected API key or a bug ends the batch at once: every other project would fail, too. If the service asks for a
-longer wait than a client sits out, no more projects are started: they would be refused, too.
+longer wait than a client accepts, no more projects are started: they would be refused, too.
 
 The event loop runs in a thread of its own. Airflow interrupts a task by raising an exception in the main thread, and an
 event loop there could lose that exception, or raise it in one of its tasks.
@@ -69,7 +69,7 @@ class BatchResult(Generic[T]):
 
     @property
     def is_for_later(self) -> bool:
-        """Whether the service asked for a longer wait than a client sits out."""
+        """Whether the service asked for a longer wait than a client accepts."""
         return any(error.is_for_later for error in self.failed.values())
 
     @property

@@ -34,7 +34,7 @@ def report_as_markdown(report: Report, projects_url: str) -> str:
         if it is not known, and then there are no links.
     """
     planned = report["planned"]
-    blocks = [f"### {_title(report)}"]
+    blocks = [f"### {plan_summary(report) if report['dry_run'] else removal_summary(report)}"]
     if report["failed"]:
         blocks.append(f"{count_of(len(report['failed']), 'project')} failed; the log of the task has the errors.")
     if planned:
@@ -61,12 +61,20 @@ def report_as_markdown(report: Report, projects_url: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _title(report: Report) -> str:
-    planned = report["planned"]
-    if not report["dry_run"]:
-        return f"{len(report['removed']):,} of {count_of(len(planned), 'planned tag')} removed"
-    affected = len({removal["project_id"] for removal in planned})
-    return f"{count_of(len(planned), 'tag')} to remove from {affected:,} of {count_of(report['projects'], 'project')}"
+def plan_summary(report: Report) -> str:
+    """Return how many tags are to be removed, and from how many projects."""
+    affected = len({removal["project_id"] for removal in report["planned"]})
+    tags, projects = count_of(len(report["planned"]), "tag"), count_of(report["projects"], "project")
+    return f"{tags} to remove from {affected:,} of {projects}"
+
+
+def removal_summary(report: Report) -> str:
+    """Return how many of the planned tags were removed, and how many others by earlier tries, whose plans differed."""
+    planned = {(item["project_id"], item["tag"]) for item in report["planned"]}
+    is_planned = [(item["project_id"], item["tag"]) in planned for item in report["removed"]]
+    text = f"{is_planned.count(True):,} of {count_of(len(planned), 'planned tag')} removed"
+    others = is_planned.count(False)
+    return f"{text}, and {others:,} by earlier tries of this task" if others else text
 
 
 def _table(header: Sequence[str], items: Sequence[T], row_of: Callable[[T], Sequence[str]]) -> list[str]:

@@ -32,7 +32,7 @@ from airflow_provider_paperspace.api.project_tags import converge_project_tags, 
 from airflow_provider_paperspace.links.paperspace import console_url, set_link
 from airflow_provider_paperspace.operators._base import PaperspaceOperator, raise_for_failures, run_instant, utc_now
 from airflow_provider_paperspace.operators._batch import DEFAULT_MAX_CONCURRENCY, BatchResult, table
-from airflow_provider_paperspace.operators._markdown import report_as_markdown
+from airflow_provider_paperspace.operators._markdown import plan_summary, removal_summary, report_as_markdown
 from airflow_provider_paperspace.operators._records import ChangeLog, ChangeRecord, push
 from airflow_provider_paperspace.rules.clean_up import CleanUpRules, RulesJson
 from airflow_provider_paperspace.rules.patterns import Pattern
@@ -80,8 +80,8 @@ class Report(TypedDict):
         is kept, or is no longer stale.
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
-    :param markdown: the report as a text to read: the totals, the first 200 rows of the plan, with links to the
-        console if the connection has a *Team*, the spared tags, and those with an unreadable date.
+    :param markdown: the report as Markdown, for a human reader: the totals, the first 200 rows of the plan, with links
+        to the console if the connection has a *Team*, the spared tags, and those with an unreadable date.
     """
 
     dry_run: bool
@@ -104,14 +104,16 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
 
     A tag is stale when it has expired (``name@2026-12-01``, after that day in UTC), or when it matches ``names``.
     ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
-    than that is stale. ``keep`` always wins, and so do the protected tags of the connection. "Now" is the end of a
-    scheduled run's data interval, or when any other run was due, however late it runs.
+    than that is stale. ``keep`` always wins, and so do the protected tags of the connection. "Now" is a fixed
+    time for each run, however late it runs: for a scheduled run the end of its data interval, for any other run the
+    time at which it was due.
 
-    ``dtCreated`` is most likely when the team first created the tag, which may be long before it was added to the
-    project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
+    ``dtCreated`` is most likely the time when the team first created the tag, which may be long before it was added to
+    the project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
 
     Returns a report as plain JSON: the plan, what was removed, what was left in place and why. The report of a dry run
-    is a plan, which a later task, perhaps after an approval, takes as ``plan``; its ``markdown`` is a text to approve.
+    is a plan, which a later task, perhaps after an approval, takes as ``plan``; its ``markdown`` is what to
+    show to the person who approves it.
 
     Set exactly one of ``project_ids``, ``all_projects`` and ``plan``.
 
@@ -312,7 +314,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             if (why := _why_spared(name, change, records.get(project_id)))
         ]
         report["spared"] += spared
-        log.info("Removed %d of %s", len(report["removed"]), count_of(len(report["planned"]), "planned tag"))
+        log.info("%s", removal_summary(report))
         if spared:
             log.info("Planned, but not removed by this task:\n%s", _exemption_table(spared))
         return result
@@ -348,7 +350,7 @@ def _read_affected(project_id: str, rules: CleanUpRules, *, deleted_ok: bool) ->
 
 
 def _spare_protected(report: Report, protected_by: ProtectedBy) -> None:
-    """Move what the connection protects from the plan to what is spared, whoever made the plan."""
+    """Move tags that the connection protects from ``planned`` to ``spared``, even if another task made the plan."""
     report["spared"] = [
         {"project_id": removal["project_id"], "tag": removal["tag"], "why": why}
         for removal in report["planned"]
@@ -476,7 +478,7 @@ def _checked(rules: CleanUpRules) -> CleanUpRules:
 
 def _log_plan(report: Report) -> None:
     planned, spared, unreadable = report["planned"], report["spared"], report["unreadable"]
-    log.info("%s to remove from %s", count_of(len(planned), "tag"), count_of(report["projects"], "project"))
+    log.info("%s", plan_summary(report))
     if planned:
         rows = [(item["project_id"], item["project"], item["tag"], item["reason"]) for item in planned]
         log.info("Plan:\n%s", table(("project", "name", "tag", "reason"), rows))

@@ -131,8 +131,8 @@ class ListProjectTagsOperator(ProjectTagsOperator):
 class AddProjectTagOperator(ProjectTagsOperator):
     """Add one or more tags to a project, or to many projects; other tags stay.
 
-    Returns the tags that are now there, in the given order; for many projects, by project id. The change record is
-    pushed as XCom ``change``.
+    Returns these tags as they are now on the project, in the given order; for many projects, by project id. The change
+    record is pushed as XCom ``change``.
 
     :param tags: a name, a list of names, or tags as another task returned them. Templated.
     :param project_id: the project id, such as ``prmximcci`` (the last part of its address in the console), or the

@@ -1,7 +1,7 @@
 """Tags whose name ends with their last day, as ``name@date``: ``gpu-demo@2026-12-01``.
 
-The day is a UTC date, ``YYYY-MM-DD``. The tag is valid until the end of that day, so this one has expired on 2
-December. A name may contain other ``@`` characters; only what follows the last one is read.
+The day is a UTC date, ``YYYY-MM-DD``. The tag is valid until the end of that day, so this one counts as
+expired from 2 December on. A name may contain other ``@`` characters; only what follows the last one is read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExpiringName:
 
 
 def parse_expiring_name(name: str) -> ExpiringName | None:
-    """Return a tag name and its last day; None if the name does not end with a valid date."""
+    """Return a tag name and its last day; None if it is not a name, ``@`` and a valid date."""
     base, separator, text = name.rpartition(SEPARATOR)
     if not separator or not base.strip() or not _DATE.fullmatch(text):
         return None
@@ -53,12 +53,12 @@ def parse_expiring_name(name: str) -> ExpiringName | None:
 
 
 def other_marks(mark: ExpiringName, names: Iterable[str]) -> list[ExpiringName]:
-    """Return the marks with the same name and another last day, the earliest first."""
+    """Return those of ``names`` that are the same name with a different last day, earliest first."""
     marks = [found for name in names if (found := parse_expiring_name(name)) is not None and found.name == mark.name]
     return sorted((found for found in marks if found != mark), key=lambda found: found.last_day)
 
 
 def has_unreadable_date(name: str) -> bool:
-    """Return whether a name ends with something that looks like a date but is not valid: ``gpu@2026-13-01``."""
+    """Return whether something like a date follows the last ``@``, but not a valid one: ``gpu@2026-13-01``."""
     _, separator, text = name.rpartition(SEPARATOR)
     return bool(separator) and parse_expiring_name(name) is None and bool(_LOOKS_LIKE_A_DATE.match(text))

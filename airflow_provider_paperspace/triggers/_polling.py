@@ -37,7 +37,8 @@ MAX_AGE_S: Final = 60.0
 """Maximum age of a connection's settings when a project is polled."""
 
 MAX_ATTEMPTS: Final = 2
-"""A failed poll is followed by the next one. One quick retry covers a connection that was closed while idle."""
+"""Maximum number of attempts per request. The next poll is a retry anyway; the second attempt is for a connection that
+was closed while idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Subscription:
     async def poll_now(self, timeout_s: float) -> Reading | None:
         """Poll at once, together with everyone who asks for that at the same time; None if no answer comes in time.
 
-        While a wait that the service asked for lasts, nothing is sent, and the reading is the error that says so.
+        During a wait that the service asked for, nothing is sent, and the reading contains the error that asked for it.
         """
         if (refusal := self._poller.refusal) is not None:
             return Reading(error=refusal, failures=self._poller.latest.failures)
@@ -170,7 +171,7 @@ class _ProjectPoller:
                 reading = Reading(await self._connection.list_tags(self._project_id))
             except Exception as error:  # noqa: BLE001  # each subscriber decides what it means
                 reading = Reading(error=error, failures=self.latest.failures + 1)
-            # A poll that had to wait because the service asked for it started when that wait was over.
+            # If the service asked for a wait, the poll counts as started when that wait ended.
             started_s = max(started_s, min(self._connection.resumes_at_s, loop.time()))
             self._publish(reading)
 
@@ -205,8 +206,8 @@ class _SharedConnection:
     same time share one. If the settings changed while tags were being read, the result is dropped and the tags are read
     again.
 
-    If the service asks for a longer wait than a client sits out, no project is polled until then, unless the settings
-    change: the new service or key has not asked for a wait.
+    If the service asks for a longer wait than a client accepts, no project is polled until the wait is over, unless the
+    settings change: the new service or key has not asked for a wait.
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -232,7 +233,7 @@ class _SharedConnection:
         return self.resumes_at_s - asyncio.get_running_loop().time()
 
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
-        """Read a project's tags over the connection as it is now.
+        """Read a project's tags over the connection, with settings that are at most a minute old.
 
         :raises Exception: the connection cannot be looked up, or the project cannot be read.
         """

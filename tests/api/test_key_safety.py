@@ -102,6 +102,18 @@ def test_ca_certificates_that_do_not_exist_are_refused_at_once(
     make_client(to("http://127.0.0.1:1")).close()
 
 
+@pytest.mark.parametrize("variable", CA_VARIABLES)
+@pytest.mark.parametrize("content", ["not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_file_without_ca_certificates_is_refused(
+    make_client: MakeClient, variable: str, content: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text(content)
+    monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
+    with raw_server() as here, pytest.raises(PaperspaceError, match="PEM|TLS connection failed") as caught:
+        make_client(to(here.url.replace("http:", "https:"))).list("p1")
+    assert isinstance(caught.value, InvalidArgumentError) or content != "not PEM"
+
+
 class TestHeaders:
     def test_the_key_is_sent_once(self, make_client: MakeClient) -> None:
         with raw_server(http(EMPTY_PAGE)) as here, make_client(to(here.url)) as client:

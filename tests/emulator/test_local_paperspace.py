@@ -385,6 +385,8 @@ def test_a_fault_is_parsed_from_the_command_line() -> None:
         "429", at=2, times=0, retry_after="3", method="POST", path="/tags"
     )
     assert parse_fault("500:applied=true,seconds=0.5") == Fault("500", applied=True, seconds=0.5)
+    date = "Wed, 21 Oct 2026 07:28:00 GMT"
+    assert parse_fault(f"503:retry_after={date},times=2") == Fault("503", times=2, retry_after=date)
     assert parse_fault("reset") == Fault("reset")
 
 

@@ -76,6 +76,10 @@ def test_without_a_team_there_is_no_link() -> None:
         (report(removal(), projects=1), ["### 1 tag to remove from 1 of 1 project"]),
         (report(removal(), removal("p2"), removed=[removal()], dry_run=False), ["### 1 of 2 planned tags removed"]),
         (
+            report(removal(), removed=[removal(), removal("p2")], dry_run=False),
+            ["### 1 of 1 planned tag removed, and 1 by earlier tries of this task"],
+        ),
+        (
             report(removal(), failed={"p7": "404"}),
             ["### 1 tag to remove from 1 of 120 projects", "1 project failed; the log of the task has the errors."],
         ),

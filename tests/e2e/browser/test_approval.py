@@ -48,7 +48,7 @@ def test_a_plan_is_carried_out_after_a_click(ui: AirflowUi, cluster: Cluster, ru
         assert set(world.tag_names(project_id)) == before[project_id] - set(STALE.get(project_id, []))
     expect(ui.page.get_by_test_id(f"grid-{run_id}-apply")).to_be_visible()
     ui.open_task(DAG_ID, run_id, "apply")
-    expect(ui.page.get_by_test_id("virtualized-list")).to_contain_text("Removed 3 of 3 planned tags")
+    expect(ui.page.get_by_test_id("virtualized-list")).to_contain_text("3 of 3 planned tags removed")
 
 
 def wait_for_the_question(cluster: Cluster, run_id: str) -> None:
