@@ -6,7 +6,7 @@ AIRFLOW := 3.3.2
 
 # The checks of `make test`, four at a time, the longest first; those of whole Airflows mostly wait.
 CHECKS := check-system-3 check-coverage check-airflow-2 check-airflow-3 check-system-2 check-rest check-lowest
-E2E := check-e2e-3 check-e2e-2
+E2E := check-e2e-3 check-e2e-2 check-e2e-alone
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target
@@ -57,6 +57,10 @@ check-e2e-3:
 
 check-e2e-2:
 	@$(TOOLS)/bin/nox -R -s "e2e(airflow='2.11.2')"
+
+# Tests that start an Airflow of their own.
+check-e2e-alone:
+	@$(TOOLS)/bin/nox -R -s "e2e(airflow='3.3.2')" -- tests/e2e/alone
 
 $(PYTHONS): check-python-%:
 	@$(TOOLS)/bin/nox --no-error-on-missing-interpreters -R -s pythons-$*

@@ -34,7 +34,7 @@ CLUSTER = (
     "playwright",
 )
 E2E_TESTS = {
-    AIRFLOW_3: ("tests/e2e",),
+    AIRFLOW_3: ("tests/e2e", "--ignore=tests/e2e/alone"),
     AIRFLOW_2: ("tests/e2e/test_example_dags.py", "tests/e2e/test_what_is_left.py"),
 }
 

@@ -25,6 +25,9 @@ _AIRFLOWS_OWN = re.compile(r"^.*(msg=|\bSending request\b.*)MaskSecret\(.*$", re
 """When Airflow 3 runs a DAG in-process, it logs at DEBUG which value it is about to mask. We cannot fix that."""
 
 
+_FORMATTER = logging.Formatter()
+
+
 def shows_the_key(text: str) -> bool:
     return shows(API_KEY, text)
 
@@ -50,7 +53,7 @@ class SecretWatch(logging.Handler):
             self.found.append(f"{where}: {text[:300]}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.search(f"log of {record.name}", logging.Formatter().format(record))
+        self.search(f"log of {record.name}", _FORMATTER.format(record))
         self.search(f"log arguments of {record.name}", repr(record.args))
 
     def search_error(self, error: BaseException) -> None:

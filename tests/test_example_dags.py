@@ -210,7 +210,7 @@ def test_on_airflow_2_an_example_for_airflow_3_has_no_dag(example: str) -> None:
 
 
 def answer(option: str) -> Callable[[Any], None]:
-    """Return a change to a DAG: its approval gets this answer at once. A real one is in tests/system."""
+    """Return a change to a DAG: its approval gets this answer at once. A real one is in tests/e2e."""
 
     def change(dag: Any) -> None:
         approve = dag.task_dict["approve"]

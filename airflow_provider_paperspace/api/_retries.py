@@ -19,8 +19,8 @@ The wait is the ``Retry-After`` that the service sends, or else exponential back
 between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. No attempt starts later than 600 s
 after the first.
 
-A client does not wait for a ``Retry-After`` above 120 s. It raises the error at once, whose ``retry_after_s`` says when
-to come back. A wait of more than a day counts as a day.
+A client does not wait for a ``Retry-After`` above 120 s: it raises the error at once, with the wait in
+``retry_after_s``. A wait of more than a day counts as a day.
 
 Everything here is a pure function of its arguments. It knows methods, statuses and seconds, not requests.
 """

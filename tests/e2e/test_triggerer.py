@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from tests.e2e.cluster import Cluster
-
-
-def polls(cluster: Cluster, project_id: str) -> int:
-    target = f"/projects/{project_id}/tags?"
-    return sum(request.method == "GET" and request.target.startswith(target) for request in cluster.paperspace.requests)
+from tests.system.real_airflow import polls
 
 
 def wait_for_polls(cluster: Cluster, project_id: str) -> None:
-    before = polls(cluster, project_id)
-    cluster.wait(f"two polls of {project_id}", lambda: polls(cluster, project_id) > before + 1)
+    before = polls(cluster.paperspace, project_id)
+    cluster.wait(f"two polls of {project_id}", lambda: polls(cluster.paperspace, project_id) > before + 1)
 
 
 def add_tag(cluster: Cluster, project_id: str, name: str) -> None:

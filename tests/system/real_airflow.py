@@ -13,11 +13,17 @@ from typing import Any, Self
 
 import airflow
 
+from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.airflow_settings import airflow_settings
 from tests.processes import Processes, free_port, process_of_task
 
 ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
 COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
+
+
+def polls(paperspace: LocalPaperspaceServer, project_id: str) -> int:
+    """Return how many times the tags of a project were listed."""
+    return sum(request.target.startswith(f"/projects/{project_id}/tags?") for request in paperspace.requests)
 
 
 class RealAirflow:
@@ -90,6 +96,12 @@ class RealAirflow:
     def states(self, dag_id: str) -> dict[str, str | None]:
         """Return the states of a DAG's tasks."""
         return dict(self.rows("SELECT task_id, state FROM task_instance WHERE dag_id = ?", dag_id))
+
+    def files_with(self, text: str) -> list[Path]:
+        """Return the files of the database, and the logs, that contain a text."""
+        # SQLite's write-ahead log is part of the database.
+        files = [*self.home.glob("airflow.db*"), *self.home.rglob("*.log"), *self.home.rglob("*.out")]
+        return [path for path in files if text.encode() in path.read_bytes()]
 
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value."""

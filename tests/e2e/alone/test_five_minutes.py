@@ -17,8 +17,6 @@ from tests.conftest import REPOSITORY
 from tests.processes import Processes, free_port
 from tests.system.real_airflow import RealAirflow
 
-pytestmark = pytest.mark.uncovered
-
 PAGE = (REPOSITORY / "docs/start/five-minutes.md").read_text()
 NEEDS_3 = pytest.mark.skipif(airflow.__version__ < "3", reason="`make demo` installs Airflow 3")
 
