@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,9 +67,14 @@ def user_ca_bundle() -> str | None:
             f"{variable} points to CA certificates that do not exist: {path!r}. Correct the path, or "
             "unset the variable."
         )
+    _check_format(path)
+    return path
+
+
+@cache
+def _check_format(path: str) -> None:
     if Path(path).is_file() and b"-----BEGIN " not in Path(path).read_bytes():
         raise unreadable_ca_bundle(path)
-    return path
 
 
 def unreadable_ca_bundle(path: str) -> InvalidArgumentError:
