@@ -9,6 +9,8 @@ CHECKS := check-system-3 check-coverage check-airflow-2 check-airflow-3 check-sy
 E2E := check-e2e-3 check-e2e-2 check-e2e-alone
 # The same tests on the other Pythons of this machine.
 PYTHONS := check-python-3.12 check-python-3.13
+INSTALL := $(TOOLS)/bin/nox --install-only -s
+LOG_OF_INSTALL = > .venv/install-$@.log 2>&1 || { cat .venv/install-$@.log; exit 1; }
 IN_PARALLEL := $(MAKE) --no-print-directory --jobs=4 --keep-going --output-sync=target
 
 .PHONY: help demo test test-pythons e2e bench bench-mapped lint docs dist clean $(CHECKS) $(E2E) $(PYTHONS)
@@ -22,12 +24,12 @@ demo: .venv/demo/.ready ## run a DAG that tags a project of the local Paperspace
 
 test: $(TOOLS)/.ready ## run every check: lint, types, tests on both Airflow lines, package, docs
 	@echo "Installing Airflow and the test tools..."
-	@$(TOOLS)/bin/nox --install-only -s tests lowest > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@$(INSTALL) tests lowest $(LOG_OF_INSTALL)
 	@echo "Running $(words $(CHECKS)) groups of checks, four at a time. The output of each follows when it ends."
 	@$(IN_PARALLEL) $(CHECKS)
 
 test-pythons: $(TOOLS)/.ready ## run the tests on Python 3.12 and 3.13 as well
-	@$(TOOLS)/bin/nox --no-error-on-missing-interpreters --install-only -s pythons > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@$(INSTALL) pythons --no-error-on-missing-interpreters $(LOG_OF_INSTALL)
 	@$(IN_PARALLEL) $(PYTHONS)
 
 # -R: the environments are installed already, one after the other, because two builds at once would disturb each other.
@@ -67,7 +69,7 @@ $(PYTHONS): check-python-%:
 
 e2e: dist ## run the wheel in a whole Airflow with PostgreSQL, Redis and Celery (needs Debian packages)
 	@echo "Installing the wheel beside both Airflows..."
-	@$(TOOLS)/bin/nox --install-only -s e2e > .venv/install.log 2>&1 || { cat .venv/install.log; exit 1; }
+	@$(INSTALL) e2e $(LOG_OF_INSTALL)
 	@$(IN_PARALLEL) $(E2E)
 
 bench: .venv/bench/.ready ## measure requests, time, memory and import cost
