@@ -121,7 +121,11 @@ def test_a_tag_that_is_not_the_version_ends_a_release(tag: str) -> None:
 def test_ci_runs_all_checks_on_all_tested_pythons() -> None:
     checks, pythons = (job for name, job in jobs() if name.startswith("ci: "))
     assert [step["run"] for step in steps(checks) if "run" in step] == [".ci/run"]
-    assert "make test\n" in (REPOSITORY / ".ci/run").read_text()
+    assert re.findall(r"^make [\w-]+", (REPOSITORY / ".ci/run").read_text(), re.MULTILINE) == [
+        "make test",
+        "make test-pythons",
+        "make e2e",
+    ]
     assert [step["run"] for step in steps(pythons) if "run" in step] == ["make test-pythons"]
     (others,) = re.findall(r"OTHER_PYTHONS = \((.*)\)", NOXFILE)
     (versions,) = [step["with"]["python-version"] for step in steps(pythons) if "setup-python" in step.get("uses", "")]
