@@ -131,9 +131,8 @@ class PaperspaceHook(BaseHook):
                 f"There is no Paperspace API at {settings.base_url} (404). Check the connection's Base URL (Host).",
             )
         except Exception as error:  # noqa: BLE001  # any error belongs on the page, not in a stack trace
-            return False, str(error)
+            return False, self._without_conn_id(str(error))
         if session is None:
-            # No connection id: the Test button tests a copy of the connection under a random one.
             return False, (
                 "Paperspace does not accept this API key. Create a new one in the Paperspace console (Team settings > "
                 "API keys) and enter it as the connection's API key."
@@ -143,6 +142,11 @@ class PaperspaceHook(BaseHook):
         if team != session.team_namespace:
             message += f". To add a link from each task to its project, set Team to {namespace}"
         return True, message
+
+    def _without_conn_id(self, text: str) -> str:
+        # The Test button tests a copy of the connection under a random id, which would confuse its reader.
+        name = f"onnection {self.paperspace_conn_id!r}"
+        return text.replace(f"c{name}", "this connection").replace(f"C{name}", "This connection")
 
     def iter_project_tags(
         self, project_id: str, *, order: Order = "desc", page_size: int = MAX_PAGE_SIZE

@@ -180,6 +180,7 @@ def test_the_test_button_reports_a_refused_key(
     works, said = PaperspaceHook().test_connection()
     assert not works
     assert "does not accept this API key" in said
+    assert connection not in said
     assert "Create a new one in the Paperspace console (Team settings > API keys) and enter it as" in said
 
 
@@ -191,13 +192,14 @@ def test_the_test_button_reports_an_error_within_two_attempts(
     server.fault(fault, times=0)
     works, said = PaperspaceHook().test_connection()
     assert (works, "API key: could not check it" in said) == (False, True)
+    assert connection not in said, "the Test button tests a copy under a random id"
     assert len(server.requests) <= 2, "it gives up soon"
 
 
 def test_the_test_button_reports_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_C", "paperspace://:k@http%3A%2F%2Fexample.org")
     works, said = PaperspaceHook("c").test_connection()
-    assert (works, said.startswith("Connection 'c': The base URL")) == (False, True)
+    assert (works, said.startswith("This connection: The base URL")) == (False, True)
 
 
 def test_a_key_with_blanks_around_it_is_masked(server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> None:
