@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_paperspace.hooks.connection import ConnectionSettings
     from airflow_provider_paperspace.hooks.paperspace import PaperspaceHook
 
-_PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+# The lower-case name comes first, as it does in urllib.
+_PROXY_VARIABLES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 _DEFAULT_CONN_ID = "paperspace_default"
 
@@ -30,7 +31,7 @@ _TAGS_ACTIONS = {
     "list": "list all tags, newest first",
     "add": "add tags; existing tags stay",
     "remove": "remove tags; missing ones are allowed",
-    "set": "keep only these tags, among those with a prefix or among all",
+    "set": "make these the only tags, among those with a prefix or among all",
 }
 
 _SYNOPSIS = """\
@@ -42,8 +43,8 @@ commands:
   tags remove PROJECT NAME... [--name] [--dry-run] [--json]
   tags set PROJECT [NAME...] (--within PREFIX | --replace-all) [--allow-empty] [--name] [--dry-run] [--json]
 
-All of them take --conn-id ID, and --help. The exit code is 0 if all was done, 1 if something
-failed, and 2 if the command cannot be understood.
+All of them take --conn-id ID, and --help. The exit code is 0 if everything was done, 1 if not, and
+2 if the arguments are invalid.
 """
 
 
@@ -82,7 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
     check.add_argument("--project", metavar="ID", help="a project to read as well")
     probe = commands.add_parser(
         "probe",
-        help="find out how the service behaves where its documentation leaves it open",
+        help="find out how the service behaves where its documentation does not say",
         description=f"Ask the service what its documentation leaves open, with at most {MAX_REQUESTS} requests. "
         "It adds tags named probe-<random> to one project, and removes them again.",
     )
@@ -101,14 +102,13 @@ def command_parser() -> argparse.ArgumentParser:
 def _tags_parsers(tags: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     actions = tags.add_subparsers(dest="action", required=True)
     for action, text in _TAGS_ACTIONS.items():
-        # No abbreviations: "all" is spelled out.
+        # No abbreviations: to replace all tags, one has to type --replace-all in full.
         parser = actions.add_parser(action, help=text, description=f"{text.capitalize()}.", allow_abbrev=False)
         parser.set_defaults(dry_run=False, usage_error=parser.error)
         parser.add_argument("project", metavar="PROJECT", help="the project id, such as prmximcci")
         if action != "list":
-            names = parser.add_argument(
-                "names", metavar="NAME", nargs="+", default=[], help="a tag, exactly as written"
-            )
+            text = "a tag, exactly as written" + ("; none is needed with --allow-empty" if action == "set" else "")
+            names = parser.add_argument("names", metavar="NAME", nargs="+", default=[], help=text)
             # Not nargs="*": before Python 3.13, that takes no name after an option.
             names.required = action != "set"
             parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
@@ -174,7 +174,7 @@ def check_connection(conn_id: str, project_id: str | None = None) -> tuple[bool,
 
 
 def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bool, str]:
-    """Ask the service on one project what its documentation leaves open, and clean up.
+    """Find out, on one project, what the service's documentation leaves open, and clean up.
 
     :param may_write: whether to add and remove tags; if not, nothing is sent.
     :return: whether all was asked and no tag is left behind, and a report. It never contains the key.
@@ -202,7 +202,7 @@ def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bo
 
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """In a ``with`` block, let SIGTERM interrupt as Ctrl+C does."""
+    """Let SIGTERM interrupt a ``with`` block as Ctrl+C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -288,9 +288,13 @@ def _check_line(name: str, text: str, *, ok: bool) -> str:
 
 def _origin(conn_id: str) -> str:
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    if variable in os.environ:
-        return f"from environment variable {variable}"
-    return "from Airflow's secrets backends or database"
+    if variable not in os.environ:
+        return "from Airflow's secrets backends or database"
+    from airflow.configuration import conf
+
+    if conf.get("secrets", "backend", fallback=""):  # Airflow looks there before it looks at the environment
+        return f"from Airflow's secrets backend or environment variable {variable}"
+    return f"from environment variable {variable}"
 
 
 def _not_found(conn_id: str, error: Exception) -> str:

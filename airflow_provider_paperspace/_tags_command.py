@@ -57,7 +57,10 @@ def parse(options: argparse.Namespace) -> policies.Policy | None:
 
 
 def run(options: argparse.Namespace, policy: policies.Policy | None, hook: PaperspaceHook) -> tuple[str, str | None]:
-    """Carry out the command; return what to print, and why it failed or None. Both say what was written."""
+    """Carry out the command; return what to print, and why it failed or None.
+
+    After a failure, the reason says what was written before it, and so do the records that ``--json`` prints.
+    """
     changes, change = ChangeLog({}, single=True, dry_run=options.dry_run), None
     try:
         project_id = hook.run(find_project(*_project(options)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.request import getproxies_environment
 
 import pytest
 
@@ -102,6 +103,29 @@ def test_a_check_reports_unknown_extras_and_the_proxy(
     assert "Extra 'max_atempts'" in report
     assert "environment variable HTTPS_PROXY" in report
     assert "hunter2" not in report
+
+
+def test_a_check_names_the_proxy_variable_that_counts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {"conn_type": "paperspace", "password": "k", "host": "https://127.0.0.1.nip.invalid"}
+    monkeypatch.setenv("AIRFLOW_CONN_C", json.dumps({**connection, "extra": {"max_attempts": 1, "timeout": 0.2}}))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:2")
+    assert getproxies_environment()["https"] == "http://127.0.0.1:2"
+    assert "environment variable https_proxy" in check(capsys, "--conn-id", "c")[1]
+
+
+def test_a_check_does_not_credit_the_environment_if_a_secrets_backend_comes_first(
+    server: LocalPaperspaceServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_C", server.connection_json())
+    assert "Connection 'c', from environment variable AIRFLOW_CONN_C\n" in check(capsys, "--conn-id", "c")[1]
+    backend = "airflow.secrets.environment_variables.EnvironmentVariablesBackend"
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", backend)
+    code, report = check(capsys, "--conn-id", "c")
+    assert code == 0
+    assert "Connection 'c', from Airflow's secrets backend or environment variable AIRFLOW_CONN_C\n" in report
 
 
 def test_a_check_finds_a_connection_in_the_database(

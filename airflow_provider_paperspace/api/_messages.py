@@ -142,6 +142,7 @@ def json_field(value: object, key: str, kind: type[T], owner: str) -> T:
     found = value.get(key)
     if type(found) is not kind:
         what = "missing" if key not in value else _json_kind(found)
+        what = "not a whole number" if kind is int and type(found) is float else what
         raise MalformedAnswerError(f"{key!r} of {owner} is {what}")
     return found
 

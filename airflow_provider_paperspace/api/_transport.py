@@ -42,7 +42,6 @@ _RATE_LIMIT_NAMES: Final = (
 
 _KEPT_HEADERS: Final = frozenset(
     (
-        "content-type",
         "date",
         "location",
         "retry-after",
@@ -177,7 +176,7 @@ class Exchange:
 
 
 def pause_before(request: Request) -> float:
-    """Return the seconds to wait before a write is sent again; 0 before a first attempt."""
+    """Return the seconds to wait before a flow sends a request again; 0 before a first attempt."""
     if request.attempt == 1:
         return 0.0
     failures = request.attempt - 1
@@ -282,7 +281,7 @@ def _problem(error: Exception, timeout_s: float, proxy: str) -> str:
     reason = f": {system.strerror}" if system is not None else ""
     if any("SSL" in kind or "Certificate" in kind for kind in kinds):
         return f"the TLS connection{through} failed{reason}"
-    # aiohttp does not say whose name it cannot resolve: a proxy itself resolves the name of the service.
+    # With a proxy, a DNS error is about the proxy's own name: it is the proxy that resolves the service's name.
     if any("Proxy" in kind for kind in kinds) or (proxy and "ClientConnectorDNSError" in kinds):
         status = next((status for cause in causes if (status := _proxy_status(cause))), None)
         name = f" {proxy}" if proxy else ""

@@ -96,7 +96,7 @@ def test_a_body_that_is_not_json_is_malformed(body: bytes) -> None:
         ({"n": None}, "'n' of a thing is null"),
         ({"n": "7"}, "'n' of a thing is a string"),
         ({"n": True}, "'n' of a thing is a boolean"),
-        ({"n": 7.5}, "'n' of a thing is a number"),
+        ({"n": 7.5}, "'n' of a thing is not a whole number"),
         ({"n": [7]}, "'n' of a thing is a list"),
         ({"n": {}}, "'n' of a thing is an object"),
         ([], "a thing is a list, not an object"),

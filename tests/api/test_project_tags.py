@@ -132,7 +132,7 @@ class TestParsing:
             ({"name": "a", "dtCreated": "d"}, "'id' of a tag is missing"),
             ({**tag("a"), "id": "7"}, "'id' of a tag is a string"),
             ({**tag("a"), "id": True}, "'id' of a tag is a boolean"),
-            ({**tag("a"), "id": 7.5}, "'id' of a tag is a number"),
+            ({**tag("a"), "id": 7.5}, "'id' of a tag is not a whole number"),
             ({**tag("a"), "name": None}, "'name' of a tag is null"),
             ({**tag("a"), "name": ["a"]}, "'name' of a tag is a list"),
             ({**tag("a"), "dtCreated": 0}, "'dtCreated' of a tag is a number"),

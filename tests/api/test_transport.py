@@ -197,9 +197,9 @@ class TestExchange:
         exchange = Exchange(SETTINGS, GET)
         assert exchange.receive(b"ab")
         assert exchange.receive(b"c")
-        response = exchange.response(200, {"content-type": "application/json", "x-other": "x"})
+        response = exchange.response(200, {"Location": "/v1", "content-type": "application/json"})
         assert (response.status, response.body, response.complete) == (200, b"abc", True)
-        assert response.headers == {"content-type": "application/json"}
+        assert response.headers == {"location": "/v1"}
         assert (response.attempts, response.max_attempts, response.retry_after_s) == (1, 4, None)
 
     def test_an_answer_is_cut_off_at_ten_megabytes(self) -> None:
