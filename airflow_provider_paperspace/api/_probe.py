@@ -22,7 +22,7 @@ from airflow_provider_paperspace.protocol import MAX_PAGE_SIZE
 MAX_REQUESTS: Final = 60
 
 MAX_REQUESTS_TO_CLEAN_UP: Final = 12
-"""How many of them are reserved for cleaning up."""
+"""How many of ``MAX_REQUESTS`` are reserved for cleaning up."""
 
 MAX_NAME_LENGTH: Final = 1_024
 """The longest name that is tried, in characters."""
@@ -208,7 +208,7 @@ class Probe:
         return ("are different", "sensitive") if is_there else ("are the same", "insensitive")
 
     def _longest_name(self) -> Flow[tuple[str, str]]:
-        """Find the limit by halving: about 10 names."""
+        """Find the limit by bisection, with about 10 names."""
         for name in sorted(self.names):
             yield from self._remove(name)
         longest, too_long, status = len(self._prefix), MAX_NAME_LENGTH + 1, 0

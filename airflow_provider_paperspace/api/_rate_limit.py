@@ -1,11 +1,13 @@
-"""How fast the requests of one client may start: there is no limit until the service answers 429.
+"""How fast the requests of one asynchronous client may start: there is no limit until the service answers 429.
 
 The service's limits are not published, so the requests of one client share what they learn. The first 429 pauses all
-of them for as long as the service asks. After that they start one at a time, a little slower than the rate that worked
-before. From there the rate grows by half a percent per second, and drops by a tenth at the next 429.
+of them for its ``Retry-After``, or else for a backoff. After that they start one at a time, a little slower than the
+rate that worked before. From there the rate grows by half a percent per second, and drops by a tenth or more at the
+next 429.
 
 A 429 whose ``Retry-After`` is longer than a client waits is raised at once and pauses nothing. What becomes of the
-other requests is for the caller to decide: a batch starts no more projects, and deferred waits poll no more until then.
+other requests is for the caller to decide: a batch starts no more projects, and deferred waits poll again only when
+that time is over.
 
 No I/O and no clock here: every instant is an argument, in seconds of the client's monotonic clock.
 """
@@ -31,7 +33,7 @@ class RateLimiter:
         self.rate_per_s: float | None = None
         """Maximum number of requests per second; None for no limit."""
         self.pauses = 0
-        """Number of pauses so far. A start that was reserved before the latest pause is no longer valid."""
+        """Number of times that a pause began or was extended. Starts reserved before that no longer count."""
         self._next_start_s = float("-inf")
         self._paused_at_s = float("-inf")
         self._resume_s = float("-inf")

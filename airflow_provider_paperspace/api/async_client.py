@@ -317,7 +317,7 @@ def _environment_proxy(settings: ClientSettings) -> str | None:
     if not host:
         # Not quoted: it may contain a password.
         raise InvalidArgumentError(
-            "The environment sets a proxy without a valid host and port. Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."
+            "The environment sets a proxy without a valid host and port. Check HTTPS_PROXY and ALL_PROXY."
         )
     if proxy_parts.scheme not in ("http", "https"):
         scheme = proxy_parts.scheme

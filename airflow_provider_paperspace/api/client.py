@@ -45,7 +45,8 @@ class PaperspaceClient:
     :param settings: the API key, and how to reach the service.
     :param sleep: called with the number of seconds to wait between attempts.
     :param budget_s: maximum seconds for all requests together; after that none is sent.
-    :raises InvalidArgumentError: an environment variable points to CA certificates that do not exist.
+    :raises InvalidArgumentError: an environment variable points to CA certificates that do not exist, or to a file that
+        is not in PEM format.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class PaperspaceClient:
     def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
         """Make these the only tags among those that start with ``within``; all others stay.
 
-        Missing tags are added before others are removed. When nothing differs, one request is sent.
+        Missing tags are added before others are removed. When nothing differs, the tags are only read.
 
         :param within: a prefix such as ``stage:``. None manages all tags of the project.
         """

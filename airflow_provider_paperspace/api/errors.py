@@ -169,7 +169,7 @@ class ProtectedTagError(PaperspaceError):
 
 
 class ConcurrentWriteError(PaperspaceError):
-    """Another writer changed tags of an exclusive set while it was written, or holds a lease. A retry resolves this.
+    """Another writer changed tags of an exclusive set while it was written, or holds a lease. A retry can succeed.
 
     :param names: names of the tags that are in the way, or that are missing again.
     """

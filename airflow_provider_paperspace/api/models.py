@@ -43,7 +43,7 @@ class ProjectJson(TypedDict):
 class Tag:
     """A label on a project.
 
-    :param id: the tag's number. Most likely one per team: the same name on two projects has the same id.
+    :param id: the tag's number. Most likely one per name and team: the same name on two projects has the same id.
     :param dt_created: RFC 3339 text as the service sent it. It may be earlier than when this project got the tag.
     """
 
@@ -177,7 +177,7 @@ class TagChange:
     unsettled: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        """Whether anything was written."""
+        """Return whether anything was written."""
         return bool(self.added or self.removed)
 
     def present(self, names: Iterable[str]) -> list[Tag]:

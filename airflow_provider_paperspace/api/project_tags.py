@@ -294,13 +294,13 @@ def _read_all(pager: Pager[Tag]) -> Flow[dict[str, Tag]]:
 
 
 def add_request(project_id: str, name: str) -> Request:
-    """``POST /projects/{id}/tags``: one tag per call; there is no bulk form."""
+    """Return ``POST /projects/{id}/tags``: one tag per call; there is no bulk form."""
     body = json.dumps({"name": name}).encode("ascii")
     return Request("POST", tags_path(project_id), _subject(project_id), f"add tag {quoted(name)}", body)
 
 
 def remove_request(project_id: str, name: str) -> Request:
-    """``DELETE /projects/{id}/tags?name=``: the name travels in the query, never in a body."""
+    """Return ``DELETE /projects/{id}/tags?name=``: the name is in the query, never in a body."""
     target = f"{tags_path(project_id)}?name={encoded(name)}"
     return Request("DELETE", target, _subject(project_id), f"remove tag {quoted(name)}")
 

@@ -1,6 +1,6 @@
 """The settings of a client: how to reach the service, and which tags stay; checked once before any request.
 
-Every rule about where the API key may be sent is here. No I/O.
+The rules for the base URL and the proxy, and so for where the API key may be sent, are here. No I/O.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ClientSettings:
         server that sends its response headers byte by byte restarts the timeout with each byte.
     :param max_attempts: maximum number of times one request is sent.
     :param proxy: the proxy for all requests, ``http://[user:password@]host:port``, instead of the one in the
-        environment. A loopback host is always reached without a proxy. It appears in no repr.
+        environment. A loopback host is always reached without a proxy. The proxy appears in no repr.
     :param protected_tags: names and patterns of tags that the client never removes.
     :param name: what messages call these settings; the hook sets it to the connection id.
     :raises InvalidArgumentError: one of them cannot be used. The message never quotes the key.
