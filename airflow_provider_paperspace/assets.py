@@ -53,7 +53,7 @@ def project_uri(project_id: str) -> str:
 
 
 def normalize_uri(uri: SplitResult) -> SplitResult:
-    """Return the one spelling of a project's URI. Airflow calls this for each asset with the scheme ``paperspace``.
+    """Return the canonical form of a project's URI. Airflow calls this for each asset with the scheme ``paperspace``.
 
     :raises InvalidArgumentError: it is not the URI of a project.
     """

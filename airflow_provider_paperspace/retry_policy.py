@@ -1,4 +1,4 @@
-"""The retry policy that lets a task come back when Paperspace asks for it: Airflow 3.3 or later."""
+"""The retry policy that retries a task after the wait that Paperspace asked for: Airflow 3.3 or later."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class PaperspaceRetryPolicy(RetryPolicy):
 
         default_args={"retries": 3, "retry_policy": PaperspaceRetryPolicy()}
 
-    It applies to a task that fails because Paperspace asked for a wait (``Retry-After``): for a longer one than a
-    client accepts, or for one that still held after the last attempt. For many projects, that is the longest of their
-    waits. A wait of more than a day counts as a day. Every other failure is left to the task's own ``retries`` and
-    ``retry_delay``.
+    It applies to a task that fails because Paperspace asked for a wait (``Retry-After``): one of more than 120 seconds,
+    which a client does not sit out, or one that still held after the last attempt. If a task has many projects, the
+    longest wait counts. A wait of more than a day counts as a day. Every other failure is left to the task's own
+    ``retries`` and ``retry_delay``.
     """
 
     def evaluate(
@@ -45,7 +45,7 @@ class PaperspaceRetryPolicy(RetryPolicy):
         seconds = exception.retry_after_s if isinstance(exception, (PaperspaceError, ProjectsFailedError)) else None
         if not seconds or is_permanent(exception):
             return RetryDecision.default()
-        return RetryDecision.retry(timedelta(seconds=seconds), f"Paperspace asked to wait {seconds:.0f} s")
+        return RetryDecision.retry(timedelta(seconds=seconds), f"Paperspace asked for a wait of {seconds:.0f} s")
 
     def serialize(self) -> dict[str, Any]:
         """Return the policy as plain JSON. It has no settings."""

@@ -22,7 +22,7 @@ except ImportError:  # Airflow 2
 else:
     from airflow_provider_paperspace.triggers.project_tag_events import ProjectTagEventTrigger
 
-    # Only tags that no task changes: what a task announces, the watcher would announce once more.
+    # Watch only tags that no task changes: the watcher would announce a change of a task a second time.
     approvals = ProjectTagEventTrigger(project_id="prmximcci", tags="approved:*", fire_on="both", poke_interval=30)
     watchers = [AssetWatcher(name="approvals", trigger=approvals)]
 

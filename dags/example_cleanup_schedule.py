@@ -1,7 +1,7 @@
 """Remove stale tags from every project of the team once a day, with a limit and a report.
 
 Tags such as ``gpu-demo@2026-12-01`` are removed after that day, ``stale:*`` at once. Tags that start with ``keep``
-stay. To see only the plan, trigger the DAG with the param ``dry_run`` set to true.
+stay, and so does ``production``. To see only the plan, trigger the DAG with the param ``dry_run`` set to true.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ with DAG(
     @task
     def report(result: dict[str, Any]) -> str:
         text = f"{len(result['removed'])} of {len(result['planned'])} stale tags removed"
-        text += f" from {result['projects']} projects; {len(result['unreadable'])} tags with an unreadable date"
+        text += f"; {result['projects']} projects read, {len(result['unreadable'])} tags with an unreadable date"
         print(text)
         return text
 

@@ -1,7 +1,7 @@
 """Tag a Paperspace project at each stage of a pipeline: training, evaluated, production, or failed.
 
-The tag moves with the work, so everyone who opens the project sees its stage. Every write is safe to repeat: after a
-retry or a clear of any task, the tags end up the same.
+The tag moves with the work, so everyone who opens the project sees its stage. Every write is safe to repeat: if a task
+is retried, or cleared with its downstream tasks, the tags end up the same.
 """
 
 from __future__ import annotations
@@ -78,6 +78,6 @@ with DAG(
     published = publish(score)
     chain(clear_failed, tag_training, model, score, tag_evaluated, untag_training, published)
     chain(published, tag_production, untag_evaluated, list_tags)
-    # A run ends as its last tasks do. This branch succeeds, so a failed run would be green without the other one, whose
-    # last task list_tags does not run then.
+    # Airflow takes the state of a run from its last tasks. This branch succeeds, but list_tags, the last task of the
+    # other one, does not run after a failure. So the run fails.
     [model, score, published] >> tag_failed >> untag_running

@@ -1,8 +1,8 @@
 """Keep exactly one stage tag per project, and another tag while a run uses the project.
 
 Setting ``stage:evaluated`` removes ``stage:training`` and touches no other tag. If a stage fails, the project returns
-to its previous stage. While the run is active, the project has a tag ``in-use/...``, which is removed when the run
-ends, even if it fails; another run waits until then.
+to its previous stage. While the stages run, the project has a tag ``in-use/...``, which is removed when they end, even
+if they fail. Until then, the first task of another run fails, and each of its retries asks again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ with DAG(
     # [END howto_operator_project_tag_lease]
 
     # [START howto_operator_undo_project_tag_change]
-    # The undo succeeds, yet the run fails: set_evaluated comes last, too, and does not run after a failure.
+    # The undo succeeds, but the run fails: set_evaluated is a last task as well, and does not run after a failure.
     undo = UndoProjectTagChangeOperator(task_id="undo", change=training.output["change"], trigger_rule="one_failed")
     evaluated >> undo
     # [END howto_operator_undo_project_tag_change]

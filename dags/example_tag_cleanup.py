@@ -1,4 +1,4 @@
-"""Remove stale tags from several Paperspace projects every night: list, choose, remove, with one mapped task each."""
+"""Remove stale tags from several projects every night: list, choose, remove, with one mapped task per project."""
 
 from __future__ import annotations
 

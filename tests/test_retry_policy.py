@@ -52,7 +52,7 @@ def policy() -> Any:
 def test_a_task_comes_back_when_the_service_asks(policy: Any, error: Exception, delay_s: int) -> None:
     decision = policy.evaluate(error, try_number=1, max_tries=3)
     assert (decision.action.value, decision.retry_delay) == ("retry", timedelta(seconds=delay_s))
-    assert decision.reason == f"Paperspace asked to wait {delay_s} s"
+    assert decision.reason == f"Paperspace asked for a wait of {delay_s} s"
 
 
 @needs_retry_policies

@@ -167,7 +167,7 @@ class PaperspaceHook(BaseHook):
         return self.get_conn().remove_project_tags(project_id, names, missing_ok=missing_ok)
 
     def set_project_tags(self, project_id: str, names: str | Iterable[str], *, within: str | None = None) -> TagChange:
-        """Make these the only tags among those that start with ``within``; all others stay."""
+        """Make these the project's only tags, or its only tags that start with ``within`` if that is set."""
         return self.get_conn().set_project_tags(project_id, names, within=within)
 
     def converge_project_tags(self, project_id: str, policy: Policy, change: TagChange | None = None) -> TagChange:

@@ -44,7 +44,7 @@ class PaperspaceProjectLink(BaseOperatorLink):
 
 
 def set_link(operator: Any, context: Context, settings: ConnectionSettings, project_id: str | None = None) -> None:
-    """Set the address of a task's button: of one project, or of all of the team's."""
+    """Set the address of a task's button: the page of one project, or of all the team's projects."""
     url = console_url(settings, project_id)
     restore_link(operator, url)
     ti: Any = context.get("ti")
@@ -62,7 +62,7 @@ def restore_link(operator: Any, url: str) -> None:
     """Set the address of a task's button again, in the process that continues after a deferral."""
     setattr(operator, _ATTRIBUTE, url)
     if not url and not IS_AIRFLOW_2:
-        # For each button of a task, Airflow asks its API server to store an address, also an empty one.
+        # For each button of a task, Airflow asks its API server to store an address, even an empty one.
         links = operator.operator_extra_links
         operator.operator_extra_links = [link for link in links if not isinstance(link, PaperspaceProjectLink)]
 

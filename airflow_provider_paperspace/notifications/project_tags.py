@@ -50,7 +50,7 @@ class ProjectTagNotifier(BaseNotifier):
     """Add tags to a project, or to many, and remove others, as a callback.
 
     Use it for ``on_success_callback``, ``on_failure_callback``, ``on_retry_callback`` and similar arguments of a task
-    or a DAG, and for deadlines. It never raises; errors are logged, and one project's error does not keep it from the
+    or a DAG, and for deadlines. It never raises; errors are logged, and an error on one project does not stop the
     others. It takes at most 20 seconds and sends each request at most twice, because Airflow's DAG processor stops slow
     callbacks.
 
@@ -58,7 +58,7 @@ class ProjectTagNotifier(BaseNotifier):
         Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. They are changed one after the
-        other, all within the 20 seconds, so keep it short. Templated.
+        other, all within the 20 seconds, so keep the list short. Templated.
     :param add: names of tags to add. Templated.
     :param remove: names of tags to remove. Templated.
     :param paperspace_conn_id: the connection id. Templated.

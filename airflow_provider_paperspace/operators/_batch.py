@@ -1,4 +1,4 @@
-"""One flow per project, for many projects at once: workers, progress, stop, and what failed.
+"""Run one flow for each of many projects at once: workers, progress, stopping and failures.
 
 The workers share one asynchronous client, and with it one rate limiter. A project that fails does not stop the others.
 Only a rejected API key or a bug ends the batch at once: every other project would fail, too. If the service asks for a
@@ -74,7 +74,7 @@ class BatchResult(Generic[T]):
 
     @property
     def retry_after_s(self) -> float | None:
-        """The longest wait in seconds that the service asked for; None if no project that a retry may fix has one."""
+        """The longest wait in seconds that was asked for in failures that a retry may fix; None if there is none."""
         waits = [error.retry_after_s for error in self.failed.values() if not error.is_permanent]
         return max((seconds for seconds in waits if seconds is not None), default=None)
 

@@ -3,7 +3,7 @@
 Names, ids and reasons come from outside: anybody can name a tag ``[free GPUs](https://example.com)``. Backslashes and
 character references do not prevent this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
 into links after it has resolved them. It never looks into a code span. So tags and ids are code spans, and so is each
-word of a name or a reason that is more than letters and digits.
+word of a name or a reason that has anything but letters, digits and ``-,'&``.
 """
 
 from __future__ import annotations

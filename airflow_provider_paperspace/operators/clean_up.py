@@ -77,7 +77,7 @@ class Report(TypedDict):
     :param planned: what is to be removed.
     :param removed: what was removed; nothing after a dry run.
     :param spared: what is stale, or was planned, but not removed: it is protected by the connection, was already gone,
-        is kept, or is no longer stale.
+        is kept, is no longer stale, or was on a project that no longer exists.
     :param unreadable: tags with an unreadable date, which were left in place.
     :param failed: error messages by project id.
     :param markdown: the report as Markdown, for a human reader: the totals, the first 200 rows of the plan, with links
@@ -104,9 +104,9 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
 
     A tag is stale when it has expired (``name@2026-12-01``, after that day in UTC), or when it matches ``names``.
     ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
-    than that is stale. ``keep`` always wins, and so do the protected tags of the connection. "Now" is a fixed
-    time for each run, however late it runs: for a scheduled run the end of its data interval, for any other run the
-    time at which it was due.
+    than that is stale. ``keep`` always wins, and so do the protected tags of the connection. The time that counts as
+    "now" is fixed for each run, however late it runs: the end of the data interval for a scheduled or backfill run, and
+    the time at which it was due for any other run. It is never in the future.
 
     ``dtCreated`` is most likely the time when the team first created the tag, which may be long before it was added to
     the project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.
@@ -117,11 +117,11 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
 
     Set exactly one of ``project_ids``, ``all_projects`` and ``plan``.
 
-    :param project_ids: the projects to clean up, ids or projects. Templated.
+    :param project_ids: a list of project ids, or of projects, to clean up. Templated.
     :param all_projects: whether to clean up every project of the team.
     :param names: names or patterns of stale tags, such as ``stale:*``. Templated.
     :param keep: names or patterns of tags that stay, whatever the other rules say. Templated.
-    :param expired: whether tags are stale once their last day is over.
+    :param expired: whether tags are stale once their last day is over. Default: True.
     :param older_than: minimum age of a tag, by its ``dtCreated``.
     :param max_removals: if the plan has more removals, nothing is removed and the task fails. Templated.
     :param plan: the report of another such task, to carry out instead of making a new plan. The rules of the plan

@@ -300,7 +300,8 @@ class SetProjectTagsOperator(ProjectTagsOperator):
 
     With ``within="stage:"``, setting ``stage:evaluated`` removes ``stage:training`` and touches nothing else. Missing
     tags are added before others are removed, and only the difference is sent: an interrupted task leaves the project
-    with both tags rather than with none, and the tags of other writers survive.
+    with both tags rather than with none. If another writer changes the managed tags at the same time, the task fails;
+    a retry settles it.
 
     Returns the change record (project, before, after, added, removed, by which task), which
     :class:`UndoProjectTagChangeOperator` can undo; for many projects, by project id.
@@ -400,7 +401,7 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
     """Undo what another task changed: remove what it added, add what it removed, and nothing else.
 
     Changes that others made since are kept. If it is unknown whether the other task changed a tag, that tag is left
-    alone, with a warning. For the record of a dry run there is nothing to undo. If the other task left no record, the
+    alone, with a warning. For the record of a dry run there is nothing to undo. If the other task left no record, this
     task fails. Returns the records of its own changes, by project id.
 
     :param change: what the other task pushed as XCom ``change``: ``task.output["change"]``; or the output of
@@ -448,7 +449,7 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
 
 
 def _mark(marks: Sequence[ExpiringName], change: TagChange, *, renew: bool) -> Flow[TagChange]:
-    """Add marks to a project and, to renew them, remove the earlier ones of the same names."""
+    """Add expiring tags to a project and, to renew them, remove the same tags with an earlier last day."""
 
     def policy(tags: Mapping[str, Tag]) -> TagTarget:
         pairs = [(mark, other) for mark in marks for other in other_marks(mark, tags)]
@@ -456,7 +457,7 @@ def _mark(marks: Sequence[ExpiringName], change: TagChange, *, renew: bool) -> F
         staying = [str(other) for _, other in pairs if str(other) not in earlier]
         if staying:
             log.info(
-                "Project %r: other marks of the same name stay: %s%s",
+                "Project %r: tags that differ only in their last day stay: %s%s",
                 change.project_id,
                 quoted_list(staying),
                 "" if renew else ". To replace earlier ones, set renew=True",

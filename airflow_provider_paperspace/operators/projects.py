@@ -41,8 +41,8 @@ class ListProjectsOperator(PaperspaceOperator):
 
         [{"id": "prmximcci", "name": "vision-training", "dtCreated": "...", "repoUrl": null}]
 
-    :param name: names or patterns such as ``vision-*``; a project must match one of them. If no project has a name that
-        is given without a wildcard, the task fails. Templated.
+    :param name: names or patterns such as ``vision-*``; a project must match one of them. If a name without a wildcard
+        matches no project, the task fails. Templated.
     :param tagged: names or patterns of tags; a project must have a matching tag for each. Templated.
     :param untagged: names or patterns of tags; a project must have no matching tag. Templated.
     :param missing_ok: whether to allow a ``name`` that no project has.

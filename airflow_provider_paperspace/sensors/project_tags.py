@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 class ProjectTagSensor(BaseSensorOperator):
-    """Wait until a project, or each of many projects at once, has, or no longer has, certain tags.
+    """Wait until a project has certain tags, or no longer has them; or until this is true of many projects at once.
 
     Returns the matching tags, as plain JSON with the keys of the API; for many projects, by project id.
 

@@ -1,6 +1,6 @@
-"""Readings: polls of a project, each shared by everyone in the event loop who waits on that project.
+"""Poll projects for all waits in an event loop. Waits on the same project share each poll, whose result is a reading.
 
-A triggerer may hold a thousand waits. Those on the same project through the same connection share its readings, and
+A triggerer may hold a thousand waits. Those on the same project through the same connection share its polls, and
 all waits through one connection share one client, and with it one rate limiter. Nothing here blocks the event loop.
 """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_paperspace._arguments import parse_match_mode, parse_patterns
 from airflow_provider_paperspace._compat.triggers import BaseTrigger, TriggerEvent
+from airflow_provider_paperspace._quoting import count_of
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
 from airflow_provider_paperspace.hooks.paperspace import is_permanent
 from airflow_provider_paperspace.rules.watching import Match, MatchMode, TagCondition
@@ -31,7 +32,7 @@ LAST_POLL_TIMEOUT_S: Final = 30.0
 
 
 class ProjectTagTrigger(BaseTrigger):
-    """Wait until a project, or each of many projects at once, has, or no longer has, certain tags.
+    """Wait until a project has certain tags, or no longer has them; or until this is true of many projects at once.
 
     It ends with one event of plain JSON: ``status`` is ``met`` (with the matching ``tags``, by project id for many),
     ``timeout``, or ``error`` (with ``message``, and ``permanent`` if a retry would not help).
@@ -180,7 +181,7 @@ class _Wait:
         if is_permanent(reading.error):
             return {"status": "error", "message": str(reading.error), "permanent": True}
         if failures.number > self._trigger.max_failures:
-            message = f"{failures.number} polls in a row failed. The last error: {reading.error}"
+            message = f"{count_of(failures.number, 'poll')} in a row failed. The last error: {reading.error}"
             return {"status": "error", "message": message, "permanent": False}
         return None
 
@@ -199,7 +200,7 @@ class _Wait:
         """Return the payload for a wait whose time is over, after the last poll of each project."""
         unmet = [id_ for id_, match in self._matches.items() if match is None or not match.is_met]
         project_id = next((id_ for id_ in unmet), next(iter(self._matches)))
-        others = f", nor did {len(unmet) - 1} others" if len(unmet) > 1 else ""
+        others = f", nor did those of {count_of(len(unmet) - 1, 'other project')}" if len(unmet) > 1 else ""
         message = f"Project {project_id!r}: its tags did not meet the condition ({self._condition})"
         message += f" by {self._trigger.deadline}{others}."
         reading = self._last_readings[project_id]

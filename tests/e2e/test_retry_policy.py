@@ -22,8 +22,8 @@ def test_a_task_comes_back_when_the_service_asks(cluster: Cluster) -> None:
     cluster.wait("the tasks", lambda: cluster.task_states(DAG_ID, run_id) == waits)
     query = "SELECT task_id, retry_delay_override, retry_reason, try_number FROM task_instance WHERE run_id = %s"
     decided = {row[0]: row[1:] for row in cluster.rows(query, run_id)}
-    assert decided["one"][:2] == (HOUR_S, "Paperspace asked to wait 3600 s")
-    assert decided["many"][:2] == (2 * HOUR_S, "Paperspace asked to wait 7200 s"), "the wait of the batch's project"
+    assert decided["one"][:2] == (HOUR_S, "Paperspace asked for a wait of 3600 s")
+    assert decided["many"][:2] == (2 * HOUR_S, "Paperspace asked for a wait of 7200 s"), "the wait of a project"
     assert decided["failing"][:2] == (None, None), "left to the task's own delay"
     assert decided["soon"][2] == 2, "Airflow waited two seconds, not its five minutes"
     assert len([request for request in server.requests if "/one/" in request.target]) == 1, "the hour is not over"

@@ -80,7 +80,9 @@ def test_the_last_polls_at_the_deadline_decide_together(monkeypatch: pytest.Monk
     payload, ended_s = wait(service, monkeypatch, poke_interval=600, deadline=deadline)
     assert (payload["status"], ended_s) == ("met", pytest.approx(100, abs=1e-5)), "a datetime knows no nanoseconds"
     payload, _ = wait(Service(), monkeypatch, poke_interval=600, deadline=deadline)
-    assert payload["message"].endswith(f"by {deadline}, nor did 2 others.")
+    assert payload["message"].endswith(f"by {deadline}, nor did those of 2 other projects.")
+    payload, _ = wait(Service(p1=(99, FOREVER)), monkeypatch, poke_interval=600, deadline=deadline)
+    assert payload["message"].endswith(f"by {deadline}, nor did those of 1 other project.")
 
 
 def test_no_project_may_have_the_tag(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +106,8 @@ def test_transient_errors_of_one_project_are_tolerated_up_to_a_limit(monkeypatch
     payload, _ = wait(service, monkeypatch, max_failures=3)
     assert (payload["status"], payload["permanent"]) == ("error", False)
     assert payload["message"].startswith("4 polls in a row failed")
+    payload, _ = wait(service, monkeypatch, max_failures=0)
+    assert payload["message"].startswith("1 poll in a row failed")
 
 
 @pytest.mark.parametrize("arguments", [{}, {"project_id": "p1", "project_ids": ["p2"]}])
