@@ -181,7 +181,7 @@ class _Wait:
         if is_permanent(reading.error):
             return {"status": "error", "message": str(reading.error), "permanent": True}
         if failures.number > self._trigger.max_failures:
-            message = f"{count_of(failures.number, 'poll')} in a row failed. The last error: {reading.error}"
+            message = f"{failures.number} polls in a row failed. The last error: {reading.error}"
             return {"status": "error", "message": message, "permanent": False}
         return None
 
