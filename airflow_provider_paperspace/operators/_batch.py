@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from airflow_provider_paperspace._compat import AirflowException
 from airflow_provider_paperspace._quoting import count_of, escaped, in_log_lines
-from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError
+from airflow_provider_paperspace.api.errors import AuthenticationError, PaperspaceError, StoppedError, TransportError
 
 if TYPE_CHECKING:
     from airflow_provider_paperspace.api._messages import Flow
@@ -261,6 +261,8 @@ class Batch(Generic[T]):
             except StoppedError:
                 return
             except PaperspaceError as error:
+                if stopped.is_set() and isinstance(error, TransportError):
+                    return  # the stop closed its connection
                 self._failed[project_id] = error
                 log.warning("%s", in_log_lines(str(error)))
                 if isinstance(error, AuthenticationError):

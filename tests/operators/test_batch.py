@@ -22,6 +22,7 @@ from airflow_provider_paperspace.api.errors import (
     PaperspaceError,
     ServerError,
     StoppedError,
+    TransportError,
 )
 from airflow_provider_paperspace.api.project_tags import list_project_tags
 from airflow_provider_paperspace.api.settings import ClientSettings
@@ -40,7 +41,7 @@ from airflow_provider_paperspace.operators.project_tags import ListProjectTagsOp
 
 IDS = [f"p{i}" for i in range(20)]
 
-ANSWER, STOP, NEVER = "at once", "by the stop", "never"
+ANSWER, STOP, CLOSE, NEVER = "at once", "by the stop", "by the closed connection", "never"
 
 FakeFlow = Generator[str, None, str]
 """Yields when its request is answered, instead of the request itself."""
@@ -51,7 +52,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self.stopped = asyncio.Event()
-        self.is_closed = False
+        self.closed = asyncio.Event()
         self.running = 0
         self.max_running = 0
 
@@ -65,6 +66,9 @@ class FakeClient:
                 if answered == STOP:
                     await self.stopped.wait()
                     raise StoppedError("the client was stopped", subject="Project 'p'", action="add tag 'x'")
+                if answered == CLOSE:
+                    await self.closed.wait()
+                    raise TransportError("the connection failed or was closed")
                 if answered == NEVER:
                     await asyncio.Event().wait()
         except StopIteration as end:
@@ -76,7 +80,7 @@ class FakeClient:
         self.stopped.set()
 
     async def aclose(self) -> None:
-        self.is_closed = True
+        self.closed.set()
 
 
 def run(flow_for: Callable[[str], Any], ids: list[str] = IDS, **options: Any) -> tuple[BatchResult[Any], FakeClient]:
@@ -205,7 +209,7 @@ def test_a_stop_starts_no_further_project() -> None:
     assert {"p4"} < set(result.done) <= set(IDS[:7])
     assert result.remaining == [id_ for id_ in IDS if id_ not in result.done]
     assert client.stopped.is_set()
-    assert not client.is_closed
+    assert not client.closed.is_set()
 
 
 def test_a_stop_interrupts_a_flow_that_waits() -> None:
@@ -236,7 +240,23 @@ def test_a_flow_that_ignores_a_stop_is_cancelled(monkeypatch: pytest.MonkeyPatch
 
     result, client = run(flow, max_concurrency=2, stop=stop)
     assert result == BatchResult(remaining=IDS)
-    assert client.is_closed
+    assert client.closed.is_set()
+
+
+def test_a_project_whose_connection_a_stop_closes_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_batch, "GRACE_PERIOD_S", 0)
+    stop = StopSignal()
+
+    def flow(project_id: str) -> FakeFlow:
+        stop.set()
+        yield CLOSE
+        return project_id
+
+    result, _ = run(flow, max_concurrency=2, stop=stop)
+    assert result == BatchResult(remaining=IDS)
+    assert "the connection failed" not in caplog.text
 
 
 def test_a_stop_before_the_start_leaves_all_projects() -> None:
