@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    width = max(map(len, KINDS))
+    width = max(map(len, (*KINDS, *CHOICES)))
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_paperspace.emulator",
         description="Run a local Paperspace on 127.0.0.1. It keeps state and needs no account.",

@@ -198,7 +198,7 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """Gives the application a way to break the connection of a request."""
+    """An HTTP protocol that lets the application break the connection of a request."""
 
     def __init__(self, *args: Any, server: _Server, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -147,24 +147,27 @@ class Paperspace:
         return [tag.name for tag in self.projects[project_id].tags_by_age()]
 
     def session(self) -> Json:
-        """``auth-session``, for a key that is known."""
+        """Return the answer to ``GET /auth/session`` with a known key."""
         return {"team": {**_TEAM_EXTRAS, **self.team}, "user": {"dtCreated": _EPOCH, **self.user}}
 
     def list_projects(self, query: Mapping[str, str]) -> Json:
-        """``projects-list``."""
+        """Return the answer to ``GET /projects``."""
         projects = sorted((p for p in self.projects.values() if not p.foreign), key=_age)
         return self._page(projects, query)
 
     def get_project(self, project_id: str) -> Json:
-        """``projects-get``."""
+        """Return the answer to ``GET /projects/{id}``."""
         return self._project(project_id).as_json()
 
     def list_tags(self, project_id: str, query: Mapping[str, str]) -> Json:
-        """``projectTags-list``."""
+        """Return the answer to ``GET /projects/{id}/tags``."""
         return self._page(self._project(project_id).tags_by_age(), query)
 
     def add_tag(self, project_id: str, body: object) -> Json:
-        """``projectTags-add``."""
+        """Add a tag, and return the answer to ``POST /projects/{id}/tags``.
+
+        :param body: the parsed request body, ``{"name": ...}``.
+        """
         project = self._project(project_id)
         name = _checked_tag_input(body)
         self._check_length(name)
@@ -178,7 +181,10 @@ class Paperspace:
         return self._link(project, name).as_json()
 
     def remove_tag(self, project_id: str, query: Mapping[str, str]) -> Json:
-        """``projectTags-remove``: removes the tag from this project only."""
+        """Remove a tag from this project only, and return the answer to ``DELETE /projects/{id}/tags``.
+
+        :param query: the query of the request, ``{"name": ...}``.
+        """
         project = self._project(project_id)
         if set(query) != {"name"}:
             raise _invalid(("name", "Required; no other parameter is allowed"))

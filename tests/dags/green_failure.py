@@ -12,16 +12,14 @@ def train() -> None:
     raise AirflowFailException("out of memory")
 
 
-def tag_failed() -> AddProjectTagOperator:
-    return AddProjectTagOperator(task_id="tag_failed", project_id="p1", tags="failed", trigger_rule="one_failed")
-
-
 with DAG(dag_id="green_failure", schedule=None) as green:
     # [START howto_green_failure]
-    train() >> tag_failed()
+    tag = AddProjectTagOperator(task_id="tag_failed", project_id="p1", tags="failed", trigger_rule="one_failed")
+    train() >> tag
     # [END howto_green_failure]
 
 with DAG(dag_id="red_failure", schedule=None) as red:
+    tag = AddProjectTagOperator(task_id="tag_failed", project_id="p1", tags="failed", trigger_rule="one_failed")
     # [START howto_red_failure]
-    train() >> [tag_failed(), ListProjectTagsOperator(task_id="list_tags", project_id="p1")]
+    train() >> [tag, ListProjectTagsOperator(task_id="list_tags", project_id="p1")]
     # [END howto_red_failure]
