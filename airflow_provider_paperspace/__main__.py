@@ -290,7 +290,7 @@ def _origin(conn_id: str) -> str:
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if variable not in os.environ:
         return "from Airflow's secrets backends or database"
-    from airflow.configuration import conf
+    from airflow_provider_paperspace._compat import conf
 
     if conf.get("secrets", "backend", fallback=""):  # Airflow looks there before it looks at the environment
         return f"from Airflow's secrets backend or environment variable {variable}"

@@ -6,6 +6,7 @@ approvals that somebody adds or removes in the console.
 
 from __future__ import annotations
 
+# [START howto_project_asset_schedule]
 from typing import Any
 
 import pendulum
@@ -14,7 +15,6 @@ from airflow.providers.common.compat.sdk import DAG, task  # on Airflow 3: airfl
 from airflow_provider_paperspace.assets import project_asset
 from airflow_provider_paperspace.operators.project_tags import ListProjectTagsOperator
 
-# [START howto_project_asset_schedule]
 try:
     from airflow.sdk import AssetWatcher
 except ImportError:  # Airflow 2

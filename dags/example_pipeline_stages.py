@@ -47,6 +47,10 @@ with DAG(
     def publish(score: float) -> None:
         print(f"published with a score of {score}")
 
+    model = train()
+    score = evaluate(model)
+    published = publish(score)
+
     # [START howto_operator_project_tags]
     clear_failed = RemoveProjectTagOperator(task_id="clear_failed", project_id=PROJECT_ID, tags="stage:failed")
     tag_training = AddProjectTagOperator(task_id="tag_training", project_id=PROJECT_ID, tags="stage:training")
@@ -62,6 +66,9 @@ with DAG(
     )
 
     list_tags = ListProjectTagsOperator(task_id="list_tags", project_id=PROJECT_ID)
+
+    chain(clear_failed, tag_training, model, score, tag_evaluated, untag_training, published)
+    chain(published, tag_production, untag_evaluated, list_tags)
     # [END howto_operator_project_tags]
 
     # [START howto_operator_project_tags_on_failure]
@@ -71,13 +78,8 @@ with DAG(
     untag_running = RemoveProjectTagOperator(
         task_id="untag_running", project_id=PROJECT_ID, tags=["stage:training", "stage:evaluated"]
     )
-    # [END howto_operator_project_tags_on_failure]
 
-    model = train()
-    score = evaluate(model)
-    published = publish(score)
-    chain(clear_failed, tag_training, model, score, tag_evaluated, untag_training, published)
-    chain(published, tag_production, untag_evaluated, list_tags)
     # Airflow takes the state of a run from its last tasks. This branch succeeds, but list_tags, the last task of the
     # other one, does not run after a failure. So the run fails.
     [model, score, published] >> tag_failed >> untag_running
+    # [END howto_operator_project_tags_on_failure]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+# [START howto_notifier_project_tag]
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task  # on Airflow 3: airflow.sdk
 
 from airflow_provider_paperspace.notifications.project_tags import ProjectTagNotifier
 
-# [START howto_notifier_project_tag]
 PROJECT_ID = "{{ params.project_id }}"
 
 with DAG(
@@ -23,7 +23,6 @@ with DAG(
     tags=["paperspace", "example"],
     doc_md=__doc__,
 ) as dag:
-    # [END howto_notifier_project_tag]
 
     @task
     def train(**context: object) -> None:
@@ -31,3 +30,4 @@ with DAG(
             raise AirflowFailException("out of memory")
 
     train()
+    # [END howto_notifier_project_tag]

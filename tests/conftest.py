@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,12 +17,23 @@ os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "DEBUG"
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]
 
-import pytest  # noqa: E402  # after the settings
+import hypothesis  # noqa: E402  # after the settings
+import pytest  # noqa: E402
 
 from airflow_provider_paperspace.api.settings import ClientSettings  # noqa: E402
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer  # noqa: E402
 from tests.clients import AsyncClient, Client, SyncClient  # noqa: E402
 from tests.secret_watch import API_KEY, SecretWatch, shows_the_key  # noqa: E402
+
+# A busy machine is slow, which is not a fault of what runs on it.
+hypothesis.settings.register_profile(
+    "busy", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
+
+# A shell starts its background jobs with SIGINT ignored, and what the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
@@ -52,13 +64,13 @@ def server(paperspace_server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def settings(server: LocalPaperspaceServer) -> ClientSettings:
-    return ClientSettings(api_key=API_KEY, base_url=server.url, timeout_s=2, name="paperspace_default")
+    return ClientSettings(api_key=API_KEY, base_url=server.url, timeout_s=30, name="paperspace_default")
 
 
 @pytest.fixture
 def connection(server: LocalPaperspaceServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of a connection to ``server``, which gives up after two attempts."""
-    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json(max_attempts=2, timeout=5))
+    monkeypatch.setenv("AIRFLOW_CONN_PAPERSPACE_DEFAULT", server.connection_json(max_attempts=2, timeout=30))
     return "paperspace_default"
 
 

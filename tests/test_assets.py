@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 import airflow
 import pytest
 from airflow.providers.common.compat.sdk import Asset
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_provider_paperspace.assets import URI_PREFIX, normalize_uri, project_asset
@@ -35,7 +35,6 @@ def test_an_id_has_one_uri(project_id: str, uri: str) -> None:
     assert Asset(uri=uri) == project_asset(project_id)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60))
 def test_every_id_survives_the_round_trip(project_id: str) -> None:
     assume(project_id.strip() and project_id not in (".", "..") and "{{" not in project_id and "{%" not in project_id)

@@ -31,7 +31,7 @@ def test_a_check_shows_each_setting_and_its_source(
     lines = [" ".join(line.split()) for line in report.splitlines()]
     assert "Connection 'paperspace_default', from environment variable AIRFLOW_CONN_PAPERSPACE_DEFAULT" in lines
     assert f"base URL {server.url} Host" in lines
-    assert "timeout 5 s per attempt Extra 'timeout'" in lines
+    assert "timeout 30 s per attempt Extra 'timeout'" in lines
     assert "max attempts 2 Extra 'max_attempts'" in lines
     assert "team acme Extra 'team'" in lines
     assert "console URL https://console.paperspace.com default" in lines

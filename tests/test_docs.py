@@ -93,6 +93,8 @@ def test_the_import_above_a_quoted_example_is_its_own() -> None:
     found = [(page.parent / source, code) for page in PAGES for source, code in quoted.findall(page.read_text())]
     assert len(found) > 8
     for source, code in found:
+        if IS_AIRFLOW_2 and "from airflow.sdk import" in code:
+            continue
         namespace: dict[str, object] = {}
         exec(json.loads(code), namespace)  # noqa: S102  # our own pages
         for name in namespace.keys() - {"__builtins__"}:
@@ -287,7 +289,7 @@ def test_the_pages_state_the_limits_of_the_code() -> None:
     retry_after = in_one_line("docs/how-to/retry-policy.md")
     many, waiting = in_one_line("docs/how-to/many-projects.md"), in_one_line("docs/how-to/wait-for-a-tag.md")
     assert f"as `Retry-After` asks, up to {longest_wait}" in retries
-    assert f"A client waits up to {longest_wait}" in retry_after
+    assert f"The provider waits up to {longest_wait}" in retry_after
     assert f"more than {longest_wait}" in retry_after
     assert f"more than {longest_wait}" in many
     assert _retries.RETRY_AFTER_CAP_S == 24 * 3600

@@ -154,7 +154,7 @@ def test_a_lasting_fault_is_raised_in_the_end(
 faults = st.tuples(st.sampled_from(FAULTS), st.integers(1, 8), st.sampled_from([1, 1, 1, 2, 3]))
 
 
-@hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(OPERATIONS)), pair=st.tuples(faults, faults))
 def test_two_faults_never_cause_a_false_success(
     name: str, pair: tuple[Any, Any], client: Client, server: LocalPaperspaceServer

@@ -87,7 +87,7 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> Path:
 
 
 def to(url: str, **more: Any) -> ClientSettings:
-    return replace(ClientSettings(api_key=API_KEY, base_url=url, timeout_s=5, max_attempts=1), **more)
+    return replace(ClientSettings(api_key=API_KEY, base_url=url, timeout_s=30, max_attempts=1), **more)
 
 
 @pytest.mark.parametrize("variable", CA_VARIABLES)

@@ -51,7 +51,7 @@ def _end_of_tls(_small_heap: None) -> Iterator[None]:
 
 
 def through(proxy: str, url: str = PAPERSPACE, **more: Any) -> ClientSettings:
-    settings = ClientSettings(api_key=API_KEY, base_url=url, timeout_s=5, max_attempts=1, proxy=proxy)
+    settings = ClientSettings(api_key=API_KEY, base_url=url, timeout_s=30, max_attempts=1, proxy=proxy)
     return replace(settings, **more)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+# [START howto_pool]
 from airflow.providers.common.compat.sdk import DAG  # on Airflow 3: airflow.sdk
 
 from airflow_provider_paperspace.operators.project_tags import AddProjectTagOperator, ListProjectTagsOperator
 
-# [START howto_pool]
 with DAG("shared_rate_limit", schedule=None, default_args={"pool": "paperspace", "retries": 3}) as dag:
     tag_all = AddProjectTagOperator(
         task_id="tag_all", project_ids=["p1", "p2", "p3"], tags="reviewed", max_concurrency=4, pool_slots=2

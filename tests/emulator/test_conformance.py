@@ -42,7 +42,7 @@ answered: dict[str, set[int]] = defaultdict(set)
 
 
 @schema.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_every_operation_conforms_to_the_description(case: Any, server: LocalPaperspaceServer) -> None:
     # A generated cursor is rightly refused; real cursors are tested with the pages.
     (case.query or {}).pop("after", None)

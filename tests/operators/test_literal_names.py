@@ -115,7 +115,7 @@ NAMES = st.text(st.sampled_from("ab*?[]!-"), min_size=1, max_size=4)
 
 
 @pytest.mark.uncovered
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True), data=st.data())
 def test_exactly_the_tags_handed_on_are_cleaned_up(
     world: LocalPaperspaceServer, names: list[str], data: st.DataObject
