@@ -109,7 +109,7 @@ def _tags_parsers(tags: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
         if action != "list":
             text = "a tag, exactly as written" + ("; none is needed with --allow-empty" if action == "set" else "")
             names = parser.add_argument("names", metavar="NAME", nargs="+", default=[], help=text)
-            # Not nargs="*": before Python 3.13, that takes no name after an option.
+            # Not nargs="*": in some Python versions, such as 3.12.1 and 3.13.0, that takes no name after an option.
             names.required = action != "set"
             parser.add_argument("--dry-run", action="store_true", help="print what would change, and change nothing")
         if action == "set":
@@ -177,7 +177,7 @@ def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bo
     """Find out, on one project, what the service's documentation leaves open, and clean up.
 
     :param may_write: whether to add and remove tags; if not, nothing is sent.
-    :return: whether all was asked and no tag is left behind, and a report. It never contains the key.
+    :return: whether the probe ended without an error and left no tag behind, and a report without the key.
     """
     from airflow_provider_paperspace.api.client import PaperspaceClient
 
@@ -222,10 +222,11 @@ def _failure_of(client: PaperspaceClient, flow: Flow[object]) -> str:
 
 
 def _probe_report(probe: Probe, failure: str, project_id: str, conn_id: str) -> str:
+    from airflow_provider_paperspace._quoting import count_of
     from airflow_provider_paperspace.operators._batch import table
 
     left = f"these tags may be left: {', '.join(probe.names)}" if probe.names else "no tag is left behind"
-    lines = [f"Project {project_id!r}, connection {conn_id!r}: {probe.requests} requests, {left}"]
+    lines = [f"Project {project_id!r}, connection {conn_id!r}: {count_of(probe.requests, 'request')}, {left}"]
     if failure:
         lines.append(f"FAILED: {failure}")
     findings = [(f.question.text, f.text, f.question.assumed) for f in probe.findings]

@@ -60,7 +60,7 @@ def normalize_uri(uri: SplitResult) -> SplitResult:
     encoded = uri.path.removeprefix("/")
     try:
         if uri.netloc.lower() != "projects" or uri.query or uri.fragment or "/" in encoded:
-            raise InvalidArgumentError("It must end with the project id, and with nothing else.")
+            raise InvalidArgumentError("It must have exactly these parts.")
         canonical = project_uri(unquote(encoded, errors="strict"))
     except ValueError as error:
         # User info, query and fragment are not repeated: they may contain a secret.

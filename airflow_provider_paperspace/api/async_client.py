@@ -277,7 +277,7 @@ def _new_session(settings: ClientSettings) -> aiohttp.ClientSession:
         headers=COMMON_HEADERS,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),  # asyncio.timeout covers the whole attempt
-        trust_env=False,  # it would read ~/.netrc and replace the Authorization header
+        trust_env=False,  # it would read ~/.netrc, whose entry replaces the Authorization header or conflicts with it
     )
     # When a connection breaks, aiohttp sends a GET or DELETE again on its own. A removal would then be answered with
     # 404, as if someone else had removed the tag. No public option turns this off:

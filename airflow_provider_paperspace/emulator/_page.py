@@ -7,6 +7,8 @@ from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_paperspace._quoting import count_of
+
 if TYPE_CHECKING:
     from airflow_provider_paperspace.emulator.app import SeenRequest
     from airflow_provider_paperspace.emulator.state import Paperspace, StoredProject
@@ -29,7 +31,7 @@ code {{ overflow-wrap: anywhere }}
 </head>
 <body>
 <h1>Local Paperspace</h1>
-<p>Team <b>{team}</b>, {project_count} projects. Reload to see changes.</p>
+<p>Team <b>{team}</b>, {project_count}. Reload to see changes.</p>
 <table>
 <tr><th>Project</th><th>Name</th><th>Tags, oldest first</th></tr>
 {projects}
@@ -52,7 +54,7 @@ def page_of(paperspace: Paperspace, newest_requests: Iterable[SeenRequest]) -> s
     projects = [project for project in paperspace.projects.values() if not project.foreign]
     return _PAGE.format(
         team=escape(str(paperspace.team.get("namespace", ""))),
-        project_count=len(projects),
+        project_count=count_of(len(projects), "project"),
         projects="\n".join(map(_project_row, projects)) or "<tr><td>none</td></tr>",
         requests="\n".join(map(_request_row, islice(newest_requests, MAX_REQUESTS))) or "<tr><td>none</td></tr>",
     )

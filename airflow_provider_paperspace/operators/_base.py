@@ -53,7 +53,7 @@ _SCHEDULED_TYPES: Final = frozenset({"scheduled", "backfill"})
 
 
 class ProjectsFailedError(AirflowException):
-    """Some of a task's projects failed, or were not started, and a retry may process them.
+    """Some of a task's projects failed, or were not completed, and a retry may process them.
 
     :param retry_after_s: the longest wait in seconds that the service asked for, or None.
     """
@@ -222,7 +222,7 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
         raise ended_by
     if result.failed:
         failed = f"{len(result.failed)} of {count_of(result.total, 'project')} failed"
-        failed += f", {len(result.remaining):,} not started" if result.remaining else ""
+        failed += f", {len(result.remaining):,} remaining" if result.remaining else ""
         log.error("%s:\n%s", failed, failure_table(result.failed))
         message = f"{failed}; completed changes are kept.\n"
         message += failure_table(result.failed, max_rows=_MAX_ROWS_IN_ERROR)

@@ -60,9 +60,9 @@ class ChangeLog:
 
     Airflow deletes the XComs of a task before it retries the task. Airflow 3.3 and later have a store that survives the
     retry: the records of earlier tries are kept there, and merged with those of this one. A try that may be followed by
-    another one marks its entry in the store as open while it runs. If the next try finds it still open, the previous
-    try was killed, and what it wrote is unknown. Before 3.3 there is no store, and the record of a retried task may be
-    incomplete.
+    another one marks its entry in the store as open while it runs. If a later try finds it open, the record is
+    incomplete: an earlier try was killed, for example, and what it wrote is unknown. Before 3.3 there is no store, and
+    the record of a retried task may be incomplete.
 
     :param single: whether XCom ``change`` contains one record, rather than one for each project id.
     :param dry_run: whether the task only plans: then this try cannot leave writes behind, and opens no entry.
@@ -135,7 +135,8 @@ class ChangeLog:
             self._complete = not is_retry
             return self
         entry = (store.get(_STORE_KEY) if is_retry else None) or {}
-        # Clearing a task raises its max_tries. It then starts anew: what others have done since is not its own.
+        # Clearing a task raises its max_tries. It then starts over without the earlier records: merged with them, its
+        # record would credit the task with what others have changed since.
         was_cleared = bool(entry) and entry["max_tries"] != _max_tries(self._context)
         self._earlier = {} if was_cleared else entry.get("records", {})
         self._complete = not (was_cleared or entry.get("open", False))
@@ -187,8 +188,8 @@ def parse_records(value: object) -> list[ChangeRecord]:
         return [_parse_record(value)]
     if value is None:
         raise InvalidArgumentError(
-            "change is None: the other task left no change record. It did not run, or failed before it had read "
-            "any tags. Nothing was undone."
+            "change is None: the other task left no change record. It did not run, was killed, or failed before it "
+            "had read any tags. Nothing was undone."
         )
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(

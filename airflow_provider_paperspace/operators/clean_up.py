@@ -73,7 +73,7 @@ class Exemption(TypedDict):
 class Report(TypedDict):
     """A plan, and what became of it.
 
-    :param projects: number of projects that were read, or that the given plan names.
+    :param projects: number of projects that were to be read, or that the given plan names.
     :param planned: what is to be removed.
     :param removed: what was removed; nothing after a dry run.
     :param spared: what is stale, or was planned, but not removed: it is protected by the connection, was already gone,

@@ -158,8 +158,9 @@ class ProjectTagEventTrigger(BaseEventTrigger):
 class _Memory:
     """What survives a restart, in Airflow 3.3's store of the watched asset. Before 3.3 there is none.
 
-    That is the tags seen, and the events that the triggerer may not have saved yet: those that were handed over less
-    than ``HANDOVER_S`` ago. If the triggerer dies, they are delivered again, with the same ids, rather than lost.
+    That is the tags seen, and the events that the triggerer may not have saved yet: those handed over at the last save,
+    or less than ``HANDOVER_S`` before it. If the triggerer dies, they are delivered again, with the same ids, rather
+    than lost.
 
     An asset may have several watchers, and a watcher may be changed, so each watcher has its own key.
     """

@@ -332,6 +332,7 @@ def test_the_page_shows_projects_tags_and_requests(http: httpx.Client, server: L
     add(http, "<i>")
     shown = page(server)
     assert shown.headers["content-type"].startswith("text/html")
+    assert "2 projects." in shown.text
     for text in (
         "p1",
         "one",
@@ -349,6 +350,7 @@ def test_the_page_shows_projects_tags_and_requests(http: httpx.Client, server: L
 
 def test_the_page_shows_the_last_twenty_requests(http: httpx.Client, server: LocalPaperspaceServer) -> None:
     assert "none" in page(server).text
+    assert "1 project." in page(server).text
     for number in range(30):
         http.get(f"/projects/number-{number}")
     shown = page(server).text

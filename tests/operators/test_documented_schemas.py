@@ -43,8 +43,8 @@ def example_on(page: str) -> dict[str, Any]:
         (RECORD, "key", ChangeRecord),
         (REPORT, "key", Report),
         (REPORT, "rule", RulesJson),
-        (REPORT, "of a removal", Removal),
-        (REPORT, "of an exemption", Exemption),
+        (REPORT, "key of a removal", Removal),
+        (REPORT, "key of an exemption", Exemption),
     ],
 )
 def test_the_page_lists_each_key_and_its_type(page: str, first_column: str, schema: type) -> None:

@@ -85,7 +85,7 @@ def test_a_batch_starts_no_more_projects(
     first, *_, last = str(caught.value).splitlines()
     asked = {request.target.split("/")[2] for request in world.requests if request.target.startswith("/projects/")}
     assert 4 <= len(asked) < 12, "each operator has its own order"
-    assert first == f"1 of 12 projects failed, {12 - len(asked)} not started; completed changes are kept."
+    assert first == f"1 of 12 projects failed, {12 - len(asked)} remaining; completed changes are kept."
     assert last.startswith(
         "A retry processes the remaining projects. The service asked the client to wait 3600 s, until 20"
     )
