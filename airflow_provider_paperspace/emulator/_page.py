@@ -7,8 +7,6 @@ from html import escape
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_paperspace._quoting import count_of
-
 if TYPE_CHECKING:
     from airflow_provider_paperspace.emulator.app import SeenRequest
     from airflow_provider_paperspace.emulator.state import Paperspace, StoredProject
@@ -54,7 +52,7 @@ def page_of(paperspace: Paperspace, newest_requests: Iterable[SeenRequest]) -> s
     projects = [project for project in paperspace.projects.values() if not project.foreign]
     return _PAGE.format(
         team=escape(str(paperspace.team.get("namespace", ""))),
-        project_count=count_of(len(projects), "project"),
+        project_count=f"{len(projects)} project{'' if len(projects) == 1 else 's'}",
         projects="\n".join(map(_project_row, projects)) or "<tr><td>none</td></tr>",
         requests="\n".join(map(_request_row, islice(newest_requests, MAX_REQUESTS))) or "<tr><td>none</td></tr>",
     )
