@@ -4,9 +4,9 @@ The ``parse_`` functions return the value, and the ``check_`` functions nothing.
 message that says which argument cannot be used.
 
 An argument that was passed but is empty (None, a blank string, the text ``None``) is an error, wherever it came from:
-it never means "all", and it does not count as left out. So is an empty list, but for project ids and tags, where it
-means "nothing to do". An argument that was left out is :data:`NOT_SET`, the default of every argument for which leaving
-it out has a meaning.
+it never means "all", and it does not count as left out. So is an empty list, except for project ids and the tags to add
+or remove, where it means "nothing to do"; to set no tags takes ``allow_empty``. An argument that was left out is
+:data:`NOT_SET`, the default of every argument for which leaving it out has a meaning.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def parse_project_id(value: object, argument: str = "project_id") -> str:
 def parse_project_ids(value: object) -> list[str]:
     """Return the ids in ``value``, without duplicates: a list of ids or projects, or a mapping by project id.
 
-    The list may be empty, in which case there is nothing to do.
+    The list may be empty; the caller decides what that means.
     """
     if isinstance(value, str):
         check_not_empty("project_ids", value)
@@ -160,7 +160,7 @@ def parse_project_ids(value: object) -> list[str]:
 def parse_tag_names(value: object, argument: str = "tags") -> list[str]:
     """Return the tag names in ``value``: a name, a list of names, or tags as another task returned them.
 
-    The list may be empty, in which case there is nothing to do.
+    The list may be empty; the caller decides what that means.
     """
     return list(dict.fromkeys(name for name, _ in _names(value, argument)))
 

@@ -85,7 +85,10 @@ def unreadable_ca_bundle(path: str) -> InvalidArgumentError:
 
 
 def content_headers(request: Request) -> dict[str, str]:
-    """Return the headers that describe the body. No charset: a server that compares the type literally ignores it."""
+    """Return the headers that describe the body.
+
+    They name no charset: a server that compares the type literally would ignore the body.
+    """
     return {} if request.body is None else {"Content-Type": "application/json"}
 
 

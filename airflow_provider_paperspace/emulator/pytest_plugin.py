@@ -151,9 +151,9 @@ def run_dag(airflow_db: Path, paperspace_connection: str, pytestconfig: pytest.C
 def run_in_process(dag: Any, conf: Mapping[str, Any] | None = None, **arguments: Any) -> FinishedRun:
     """Run a DAG in this process, as ``airflow dags test`` does: templates, XCom, retries and deferred tasks included.
 
-    :param dag: a DAG of a file in one of the project's folders.
+    :param dag: a DAG from a file in one of the project's DAG folders.
     :param conf: the conf of the run, which sets the DAG's params.
-    :param arguments: more for Airflow's ``DAG.test``, such as ``logical_date``.
+    :param arguments: further arguments for Airflow's ``DAG.test``, such as ``logical_date`` on Airflow 3.
     """
     if hasattr(dag, "sync_to_db"):
         # As a scheduler of Airflow 2 does: dag.test() fails if the alias of an outlet is not in the database.

@@ -45,7 +45,7 @@ class ProjectTagTrigger(BaseTrigger):
     :param tags: patterns such as ``approved:*``, and literal names as ``{"name": ...}``.
     :param mode_of_match: whether ``all``, ``any`` or ``none`` of them must match a tag.
     :param paperspace_conn_id: the connection id. Nothing else of the connection is stored.
-    :param poke_interval: seconds between two polls, plus or minus a tenth. Waits on the same project through the same
+    :param poke_interval: seconds between two polls, plus or minus 10%. Waits on the same project through the same
         connection share their polls.
     :param exponential_backoff: whether the interval doubles each time this wait polls.
     :param max_wait: maximum seconds to which it grows; None for a day.
