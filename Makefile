@@ -88,7 +88,8 @@ dist: $(TOOLS)/.ready ## build the sdist and the wheel in dist/, twice, and chec
 	@$(TOOLS)/bin/nox -s distributions
 
 clean: ## remove everything that was made here
-	@rm -rf .venv .nox .demo .bench docs/_build docs/reference/python dist build
+	@rm -rf .venv .nox .demo .bench .hypothesis .*_cache .coverage* *.egg-info docs/_build docs/reference/python dist build
+	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS)/.ready:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and no python3 is on the PATH." >&2; exit 1; }

@@ -204,3 +204,14 @@ def test_a_bug_report_sends_vulnerabilities_elsewhere() -> None:
     assert {"name", "description", "body"} == set(form)
     assert "SECURITY.md" in form["body"][0]["attributes"]["value"]
     assert (REPOSITORY / "SECURITY.md").exists()
+
+
+def test_make_clean_removes_all_that_git_ignores(tmp_path: Path) -> None:
+    ignored = (REPOSITORY / ".gitignore").read_text().splitlines()
+    assert len(ignored) > 10
+    for pattern in ignored:
+        (tmp_path / pattern.strip("/").replace("*", "a")).mkdir(parents=True)
+    (tmp_path / "Makefile").write_text((REPOSITORY / "Makefile").read_text())
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True)  # noqa: S607
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == ["Makefile", "docs", "docs/reference"]
