@@ -2,7 +2,8 @@
 
 Tags such as ``gpu-demo@2026-12-01`` are removed after that day, ``stale:*`` at once. Tags that start with ``keep``
 stay, and so does ``production``. To see only the plan, trigger the DAG with the param ``dry_run`` set to true. When the
-DAG is unpaused, a run starts that removes tags; before that, use ``airflow dags test --conf '{"dry_run": true}'``.
+DAG is unpaused, a run starts that removes tags; before that, use
+``airflow dags test --conf '{"dry_run": true}' example_cleanup_schedule``.
 """
 
 from __future__ import annotations
