@@ -41,7 +41,8 @@ class ProjectTagLease:
             train() >> evaluate()
 
     It creates two tasks: ``lease_take`` adds the tag, and the teardown ``lease_return`` removes it, whether the tasks
-    in between succeed, fail or are skipped.
+    in between succeed, fail or are skipped. ``with ProjectTagLease(...) as lease`` makes them available as
+    ``lease.take`` and ``lease.give_back``: ``sensor >> lease.take``.
 
     Each run has its own tag, ``in-use/<DAG id>-<8 hex digits>``, which stays the same when a task is retried. So a
     retry adds no second tag, a run removes only its own tag, and several runs can hold a lease on the same project.

@@ -220,6 +220,15 @@ def test_a_lease_encloses_the_tasks_of_its_block() -> None:
     assert {task.retries for id_, task in dag.task_dict.items() if id_ != "work"} == {3}
 
 
+def test_a_task_in_front_of_a_lease_precedes_the_setup() -> None:
+    with DAG("leased", schedule=None):
+        before = ListProjectTagsOperator(task_id="before", project_id="p1")
+        with ProjectTagLease(task_id="gpu", project_id="p1", tags="in-use") as lease:
+            ListProjectTagsOperator(task_id="work", project_id="p1")
+        before >> lease.take
+    assert before.downstream_task_ids == {"gpu_take"}
+
+
 def test_two_leases_in_one_dag_have_names_of_their_own() -> None:
     with DAG("leased", schedule=None) as dag:
         for lease_id in ("first", "second"):
