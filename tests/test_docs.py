@@ -312,7 +312,7 @@ def test_the_pages_state_the_limits_of_the_code() -> None:
 def test_the_design_states_the_numbers_of_the_code() -> None:
     design = in_one_line(DESIGN)
     assert f"min({_retries.MAX_BACKOFF_S:.0f}, {_retries.INITIAL_BACKOFF_S:g} * 2 ** n)" in design
-    assert f"later than {_retries.MAX_TOTAL_S:.0f} seconds" in design
+    assert f"After about {_retries.MAX_TOTAL_S:.0f} seconds a client gives up" in design
     assert f"`Retry-After` asks for, up to {errors.MAX_RETRY_AFTER_S:.0f} seconds" in design
     assert f"the last {_pages.REMEMBERED_KEYS:,} keys" in design
     assert GRACE_PERIOD_S == 2.0

@@ -47,7 +47,8 @@ class ProjectTagLease:
     Each run has its own tag, ``in-use/<DAG id>-<8 hex digits>``, which stays the same when a task is retried. So a
     retry adds no second tag, a run removes only its own tag, and several runs can hold a lease on the same project.
     ``ProjectTagSensor(tags="in-use/*", mode_of_match="none")`` waits until a project is free. If a run could not remove
-    its tag, a clean-up can, with the pattern ``in-use/*``; the tag's ``dtCreated`` is when the lease was taken.
+    its tag, a clean-up can, with the pattern ``in-use/*``. The tag's ``dtCreated`` is when the run first took the
+    lease, even if it was cleared since.
 
     With ``exclusive=True`` only one run at a time holds the lease on a project. If another run holds it, ``lease_take``
     fails and names the holder; set ``retries``, and each retry asks again. Two runs that take it at the same moment may
@@ -79,7 +80,6 @@ class ProjectTagLease:
     ) -> None:
         arguments: dict[str, Any] = {
             "tags": tags,
-            "lease_id": task_id,
             "project_id": project_id,
             "project_name": project_name,
             "project_ids": project_ids,
@@ -87,8 +87,12 @@ class ProjectTagLease:
             "paperspace_conn_id": paperspace_conn_id,
             **kwargs,
         }
-        self.take = TakeProjectTagLeaseOperator(task_id=f"{task_id}_take", exclusive=exclusive, **arguments)
-        self.give_back = ReturnProjectTagLeaseOperator(task_id=f"{task_id}_return", **arguments)
+        self.take = TakeProjectTagLeaseOperator(
+            task_id=f"{task_id}_take", lease_id=task_id, exclusive=exclusive, **arguments
+        )
+        # A task group has put its own id in front: leases of different groups are different leases.
+        lease_id = self.take.lease_id = self.take.task_id.removesuffix("_take")
+        self.give_back = ReturnProjectTagLeaseOperator(task_id=f"{task_id}_return", lease_id=lease_id, **arguments)
         self.give_back.as_teardown(setups=[self.take])
 
     def __enter__(self) -> Self:
@@ -107,8 +111,9 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
     Returns the tags; for many projects, by project id. The change record is pushed as XCom ``change``.
 
     :param tags: first part of the tag names: a name, or a list of names. Templated.
-    :param lease_id: the ``task_id`` of the lease, from which part of the tag names is derived.
-    :param exclusive: whether to fail, with nothing left behind, while another run holds the lease.
+    :param lease_id: the ``task_id`` of the lease, with its task group's, from which part of the tag names is derived.
+    :param exclusive: whether to fail while another run holds the lease. Nothing is left on that project; of many
+        projects, the others keep the tags that were added.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
@@ -174,7 +179,7 @@ class ReturnProjectTagLeaseOperator(ProjectTagsOperator):
     ``change``.
 
     :param tags: first part of the tag names: a name, or a list of names. Templated.
-    :param lease_id: the ``task_id`` of the lease, from which part of the tag names is derived.
+    :param lease_id: the ``task_id`` of the lease, with its task group's, from which part of the tag names is derived.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.

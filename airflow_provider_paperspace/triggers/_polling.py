@@ -202,9 +202,8 @@ class _SharedConnection:
     """One connection id, for all who poll through it: its settings as they are now, and one client for them.
 
     The connection is looked up when a wait joins, at the first poll after a minute, and before an error counts as
-    permanent: its host, its key or what the key may do can change while tasks wait. Those who ask for a look-up at the
-    same time share one. If the settings changed while tags were being read, the result is dropped and the tags are read
-    again.
+    permanent: its host or its key can change while tasks wait. Those who ask for a look-up at the same time share one.
+    If the settings changed while tags were being read, the result is dropped and the tags are read again.
 
     If the service asks for a longer wait than a client accepts, no project is polled until the wait is over, unless the
     settings change: the new service or key has not asked for a wait.

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,6 +227,19 @@ def test_a_task_in_front_of_a_lease_precedes_the_setup() -> None:
             ListProjectTagsOperator(task_id="work", project_id="p1")
         before >> lease.take
     assert before.downstream_task_ids == {"gpu_take"}
+
+
+def test_leases_in_two_task_groups_have_names_of_their_own() -> None:
+    with DAG("d", schedule=None) as dag:
+        for group_id in ("first", "second"):
+            with TaskGroup(group_id):
+                ProjectTagLease(task_id="lease", project_ids=["p1"], tags="in-use")
+    assert [(id_, task.lease_id) for id_, task in dag.task_dict.items()] == [
+        ("first.lease_take", "first.lease"),
+        ("first.lease_return", "first.lease"),
+        ("second.lease_take", "second.lease"),
+        ("second.lease_return", "second.lease"),
+    ]
 
 
 def test_two_leases_in_one_dag_have_names_of_their_own() -> None:
