@@ -300,7 +300,7 @@ def test_the_pages_state_the_limits_of_the_code() -> None:
     assert "polled less often, down to an eighth" in waiting
     assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in waiting
     assert (MAX_AGE_S, MAX_INTERVAL_S) == (60, 24 * 3600)
-    assert "when a wait starts, at least once a minute, and before an error counts as permanent" in waiting
+    assert "when a wait starts, at the first poll after a minute, and before an error counts as permanent" in waiting
     assert "up to `max_wait`, or up to a day without it" in waiting
     callbacks = in_one_line("docs/how-to/tag-on-failure.md")
     assert f"at most {BUDGET_S:.0f} seconds and sends each request at most twice" in callbacks

@@ -255,7 +255,7 @@ def test_a_new_stage_is_announced_once(world: LocalPaperspaceServer, airflow_db:
 def test_callbacks_tag_the_project_at_the_end(world: LocalPaperspaceServer, fail: bool, tag: str) -> None:
     result = run("dags/example_tag_on_failure.py", fail=fail)
     assert result.state == ("failed" if fail else "success")
-    if fail or ON_AIRFLOW_2:  # Airflow 3 calls a DAG's own callbacks in its DAG processor only
+    if fail or ON_AIRFLOW_2:  # Airflow 3 renders a DAG's own notifier in its DAG processor only
         assert world.paperspace.tag_names("prmximcci") == ["team:vision", "gpu", tag]
 
 
