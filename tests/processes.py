@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -126,6 +127,19 @@ def process_of_task(ti_ids: set[str]) -> int | None:
             if title.replace("-", "").replace(" ", "") in titles:
                 return int(path.parent.name)
     return None
+
+
+def has_noticed_the_end(
+    scheduler_log: str, dag_id: str, task_id: str, *, run_id: str = "", try_number: int = 1
+) -> bool:
+    """Return whether the scheduler has noticed that the worker of a task, which now waits for an event, has ended.
+
+    If the event comes before that, Airflow takes the task for failed.
+    """
+    run = re.escape(run_id) if run_id else "[^']*"
+    key = rf"dag_id='{dag_id}', task_id='{task_id}', run_id='{run}', try_number={try_number},"
+    event = rf"Received executor event with state success for task instance TaskInstanceKey\({key}"
+    return re.search(event, scheduler_log) is not None
 
 
 def free_port() -> int:

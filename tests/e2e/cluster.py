@@ -21,7 +21,7 @@ from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.airflow_settings import airflow_settings
 from tests.conftest import REPOSITORY
 from tests.e2e.examples import copy_examples
-from tests.processes import Processes, free_port
+from tests.processes import Processes, free_port, has_noticed_the_end
 from tests.rest_api import RestApi
 from tests.secret_watch import API_KEY
 
@@ -133,12 +133,19 @@ class Cluster:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         return self.call("GET", path)["value"]
 
+    def wait_for_state(self, dag_id: str, run_id: str, task_id: str, state: str, *, try_number: int = 1) -> None:
+        """Wait until a task waits for an event, in the state ``deferred`` or ``awaiting_input``, and may resume."""
+
+        def is_ready() -> bool:
+            return self.task_states(dag_id, run_id).get(task_id) == state and has_noticed_the_end(
+                self.output("scheduler"), dag_id, task_id, run_id=run_id, try_number=try_number
+            )
+
+        self.wait(f"{task_id} to be {state}", is_ready)
+
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
         """Answer a task that waits for a person."""
-        # If the answer comes before the scheduler has noticed that the worker has ended, it takes the task for failed.
-        key = f"TaskInstanceKey(dag_id='{dag_id}', task_id='{task_id}', run_id='{run_id}'"
-        ended = f"Received executor event with state success for task instance {key}"
-        self.wait("the end of the worker", lambda: ended in self.output("scheduler"))
+        self.wait_for_state(dag_id, run_id, task_id, "awaiting_input")
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
         self.call("PATCH", path, {"chosen_options": [option], "params_input": {}})
 

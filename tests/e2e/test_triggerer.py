@@ -18,7 +18,7 @@ def add_tag(cluster: Cluster, project_id: str, name: str) -> None:
 def test_a_deferred_wait_outlives_the_triggerer(cluster: Cluster) -> None:
     cluster.paperspace.paperspace.add_project("e2e-deferred", "deferred")
     run_id = cluster.trigger("e2e_deferred", {"project_id": "e2e-deferred"})
-    cluster.wait("the deferral", lambda: cluster.task_states("e2e_deferred", run_id) == {"wait": "deferred"})
+    cluster.wait_for_state("e2e_deferred", run_id, "wait", "deferred")
     wait_for_polls(cluster, "e2e-deferred")
     cluster.kill("triggerer")
     add_tag(cluster, "e2e-deferred", "go")
@@ -49,25 +49,15 @@ def test_a_cleared_run_keeps_its_lease_and_returns_it(cluster: Cluster) -> None:
     dag_id, project_id = "e2e_leased", "e2e-leased"
     cluster.paperspace.paperspace.add_project(project_id, project_id)
     run_id = cluster.trigger(dag_id, {"project_id": project_id})
-    cluster.wait("the work", lambda: cluster.task_states(dag_id, run_id).get("work") == "deferred")
+    cluster.wait_for_state(dag_id, run_id, "work", "deferred")
     (lease,) = cluster.paperspace.paperspace.tag_names(project_id)
     assert lease.startswith("in-use/")
 
     cluster.call(
         "POST", f"/dags/{dag_id}/clearTaskInstances", {"dag_run_id": run_id, "dry_run": False, "only_failed": False}
     )
-    cluster.wait(
-        "the work, again",
-        lambda: tries(cluster, run_id, "work") == 2 and cluster.task_states(dag_id, run_id).get("work") == "deferred",
-    )
+    cluster.wait_for_state(dag_id, run_id, "work", "deferred", try_number=2)
     assert cluster.paperspace.paperspace.tag_names(project_id) == [lease], "the run took it again, as the same tag"
     add_tag(cluster, project_id, "go")
     assert cluster.wait_for_run(dag_id, run_id) == "success"
     assert cluster.paperspace.paperspace.tag_names(project_id) == ["go"]
-
-
-def tries(cluster: Cluster, run_id: str, task_id: str) -> int:
-    ((number,),) = cluster.rows(
-        "SELECT try_number FROM task_instance WHERE run_id = %s AND task_id = %s", run_id, task_id
-    )
-    return int(number)

@@ -15,7 +15,7 @@ import airflow
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.airflow_settings import airflow_settings
-from tests.processes import Processes, free_port, process_of_task
+from tests.processes import Processes, free_port, has_noticed_the_end, process_of_task
 
 ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
 COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
@@ -106,6 +106,12 @@ class RealAirflow:
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value."""
         return self._processes.wait(what, condition, timeout_s=timeout_s)
+
+    def wait_for_deferral(self, dag_id: str, task_id: str) -> None:
+        """Wait until a task is deferred and may resume."""
+        self.wait("the deferral", lambda: self.states(dag_id).get(task_id) == "deferred")
+        log = self.home / "scheduler.out"
+        self.wait("the end of the worker", lambda: has_noticed_the_end(log.read_text(), dag_id, task_id))
 
     def worker_of(self, dag_id: str, task_id: str) -> int | None:
         """Return the id of the process in which a task runs, on Airflow 3; None if it does not run."""

@@ -50,7 +50,7 @@ def test_a_sensor_waits_in_each_mode_and_outlives_the_triggerer(
     if ON_AIRFLOW_2:
         real.wait("the first poll", lambda: polls(world, "waiting"))
         _free_the_one_worker(world)
-    real.wait("the deferral", lambda: real.states("waiting").get("deferred") == "deferred")
+    real.wait_for_deferral("waiting", "deferred")
     (kwargs,) = real.rows("SELECT kwargs FROM trigger WHERE classpath LIKE '%.ProjectTagTrigger'")[0]
     assert "go:deferred" in str(kwargs), "readable, so a search would find the key"
     assert API_KEY not in str(kwargs)
@@ -159,7 +159,7 @@ def test_a_lease_outlives_its_killed_workers_and_is_returned(
 def test_one_trigger_waits_for_many_projects(real: RealAirflow, world: LocalPaperspaceServer) -> None:
     real.wait("the DAG", lambda: real.rows("SELECT 1 FROM serialized_dag WHERE dag_id = 'waiting_for_many'"))
     real.command("dags", "trigger", "waiting_for_many")
-    real.wait("the deferral", lambda: real.states("waiting_for_many") == {"wait": "deferred"})
+    real.wait_for_deferral("waiting_for_many", "wait")
     world.paperspace.add_tag("many-1", {"name": "go"})
     before = polls(world, "many-1")
     real.wait("two polls", lambda: polls(world, "many-1") > before + 1)

@@ -27,7 +27,7 @@ def run_id(cluster: Cluster) -> Iterator[str]:
 
 def test_a_plan_is_carried_out_after_a_click(ui: AirflowUi, cluster: Cluster, run_id: str) -> None:
     world = cluster.paperspace.paperspace
-    wait_for_the_question(cluster, run_id)
+    cluster.wait_for_state(DAG_ID, run_id, "approve", "awaiting_input")
     before = {project_id: set(world.tag_names(project_id)) for project_id in world.projects}
     ui.open_task(DAG_ID, run_id, "approve", "required_actions")
     expect(ui.page.get_by_role("heading", name="3 tags to remove from 2 of 5 projects")).to_be_visible()
@@ -49,11 +49,3 @@ def test_a_plan_is_carried_out_after_a_click(ui: AirflowUi, cluster: Cluster, ru
     expect(ui.page.get_by_test_id(f"grid-{run_id}-apply")).to_be_visible()
     ui.open_task(DAG_ID, run_id, "apply")
     expect(ui.page.get_by_test_id("virtualized-list")).to_contain_text("3 of 3 planned tags removed")
-
-
-def wait_for_the_question(cluster: Cluster, run_id: str) -> None:
-    cluster.wait("the question", lambda: cluster.task_states(DAG_ID, run_id).get("approve") == "awaiting_input")
-    # If the answer comes before the scheduler has noticed that the worker has ended, it takes the task for failed.
-    key = f"TaskInstanceKey(dag_id='{DAG_ID}', task_id='approve', run_id='{run_id}'"
-    ended = f"Received executor event with state success for task instance {key}"
-    cluster.wait("the end of the worker", lambda: ended in cluster.output("scheduler"))
