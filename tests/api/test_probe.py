@@ -264,6 +264,19 @@ def test_a_service_that_cuts_names_is_noticed() -> None:
     service.assert_nothing_is_left()
 
 
+def test_an_answer_without_a_name_is_noticed() -> None:
+    class Nameless(Service):
+        def __call__(self, request: Request) -> Response:
+            response = super().__call__(request)
+            return Response(200, {}, b"{}") if request.body and b"xx" in request.body else response
+
+    service = Nameless(["gpu"])
+    probe, failure = ask(service)
+    text = "open: the answer to adding a name of 1,024 characters contained no name"
+    assert (failure, texts(probe)["longest-name"]) == ("", text)
+    service.assert_nothing_is_left()
+
+
 @pytest.mark.parametrize(
     ("status", "switch", "text"),
     [
