@@ -76,9 +76,9 @@ class Processes:
         for name in reversed(list(self._running)):
             self.kill(name)
 
-    def left(self) -> list[int]:
-        """Return the ids of all processes that are still there, of those that were started here or by one of these."""
-        return members_of_sessions(self._sessions)
+    def left(self) -> list[str]:
+        """Return the id and the command of each process that is still there, started here or by one of these."""
+        return [f"{pid} {_command_of(pid)}" for pid in members_of_sessions(self._sessions)]
 
     def kill_left(self) -> None:
         """Kill all processes that are still there."""
@@ -116,6 +116,12 @@ def members_of_sessions(sessions: set[int]) -> list[int]:
             if int(session) in sessions and state not in "ZX":
                 found.append(int(path.parent.name))
     return found
+
+
+def _command_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return "(has just ended)"
 
 
 def process_of_task(ti_ids: set[str]) -> int | None:

@@ -38,7 +38,7 @@ class Cluster:
     :param mapped_tasks: how many tasks of each kind the DAG that compares them has.
     """
 
-    def __init__(self, *, worker_concurrency: int = 4, mapped_tasks: int = 40) -> None:
+    def __init__(self, *, worker_concurrency: int = 4, mapped_tasks: int = 20) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="airflow-cluster-"))
         self.home.chmod(0o711)  # PostgreSQL may run as another user, who has to get at its own folder
         self.paperspace = LocalPaperspaceServer(api_key=API_KEY)
