@@ -36,6 +36,7 @@ import fcntl, os, pty, termios
 master, terminal = pty.openpty()
 os.set_inheritable(master, True)
 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+os.dup2(terminal, 2)  # where bash looks for its terminal
 os.execvp("bash", ["bash", "-em"])
 """
 """As in a terminal, each background job has a process group of its own. -e ends the shell if a command fails."""
@@ -69,6 +70,7 @@ class Checkout:
             stdin=subprocess.PIPE,
         )
         self.wait = self.processes.wait
+        self.type("exec 2>&1", "[[ $- == *m* ]]")  # errors go where the rest goes; and there are jobs
 
     def type(self, *lines: str) -> None:
         """Type commands into the shell."""
