@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -99,9 +100,14 @@ class RealAirflow:
 
     def files_with(self, text: str) -> list[Path]:
         """Return the files of the database, and the logs, that contain a text."""
-        # SQLite's write-ahead log is part of the database.
+        # SQLite's journal, or write-ahead log, is part of the database.
         files = [*self.home.glob("airflow.db*"), *self.home.rglob("*.log"), *self.home.rglob("*.out")]
-        return [path for path in files if text.encode() in path.read_bytes()]
+        found = []
+        for path in files:
+            with suppress(FileNotFoundError):  # SQLite removes its journal after each write
+                if text.encode() in path.read_bytes():
+                    found.append(path)
+        return found
 
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value."""
