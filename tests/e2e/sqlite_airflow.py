@@ -13,7 +13,7 @@ from typing import Any, Self
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.e2e.examples import copy_examples
 from tests.secret_watch import API_KEY
-from tests.system.real_airflow import RealAirflow
+from tests.system.real_airflow import RealAirflow, content_of
 
 
 class SqliteAirflow:
@@ -75,4 +75,4 @@ class SqliteAirflow:
 
     def dump(self) -> str:
         """Return the whole database as text, SQLite's write-ahead log included."""
-        return "".join(path.read_bytes().decode(errors="replace") for path in self.home.glob("airflow.db*"))
+        return "".join(content_of(path).decode(errors="replace") for path in self.home.glob("airflow.db*"))

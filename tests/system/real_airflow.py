@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +24,14 @@ COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "sch
 def polls(paperspace: LocalPaperspaceServer, project_id: str) -> int:
     """Return how many times the tags of a project were listed."""
     return sum(request.target.startswith(f"/projects/{project_id}/tags?") for request in paperspace.requests)
+
+
+def content_of(path: Path) -> bytes:
+    """Return what is in a file; nothing if it has just been removed, as SQLite removes its journal after each write."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 class RealAirflow:
@@ -102,12 +109,7 @@ class RealAirflow:
         """Return the files of the database, and the logs, that contain a text."""
         # SQLite's journal, or write-ahead log, is part of the database.
         files = [*self.home.glob("airflow.db*"), *self.home.rglob("*.log"), *self.home.rglob("*.out")]
-        found = []
-        for path in files:
-            with suppress(FileNotFoundError):  # SQLite removes its journal after each write
-                if text.encode() in path.read_bytes():
-                    found.append(path)
-        return found
+        return [path for path in files if text.encode() in content_of(path)]
 
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value."""
