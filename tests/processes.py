@@ -86,11 +86,11 @@ class Processes:
             self._signal_session(session, signal.SIGKILL)
 
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
-        """Wait until the condition is true, and return its value. Fail at once if a process ends by itself."""
+        """Wait until the condition is true, and return its value. Fail at once if a process exits unexpectedly."""
         ends_s, pause = time.monotonic() + timeout_s, threading.Event()
         while not (value := condition()):
             ended = [name for name, process in self._running.items() if process.poll() is not None]
-            assert not ended, f"{ended} ended by themselves: {self.tails()}"
+            assert not ended, f"{ended} exited unexpectedly: {self.tails()}"
             assert time.monotonic() < ends_s, f"waited {timeout_s:.0f} s for {what}: {self.tails()}"
             pause.wait(0.05)
         return value

@@ -16,8 +16,8 @@ the same with a ``Retry-After`` above 120 s  raise           read first, then ra
 tags, and sends the write again only if they still differ and ``may_resend`` allows it.
 
 The wait is the ``Retry-After`` that the service sends, or else exponential backoff with full jitter: a random time
-between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. After
-about 600 s a client gives up, whatever number of attempts is left.
+between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. After about 600 s a
+client gives up, whatever number of attempts is left.
 
 A client does not wait for a ``Retry-After`` above 120 s: it raises the error at once, with the wait in
 ``retry_after_s``. A wait of more than a day counts as a day.

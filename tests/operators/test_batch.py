@@ -228,34 +228,23 @@ def test_a_stop_interrupts_a_flow_that_waits() -> None:
     assert result == BatchResult(remaining=IDS)
 
 
-def test_a_flow_that_ignores_a_stop_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ending", "close_grace_s"), [(NEVER, 0.0), (CLOSE, _batch._CLOSE_GRACE_S)])
+def test_a_project_that_a_stop_cuts_off_remains_and_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ending: str, close_grace_s: float
+) -> None:
+    """A flow that waits for no connection is cancelled; any other fails when the stop closes its connection."""
     monkeypatch.setattr(_batch, "GRACE_PERIOD_S", 0)
-    monkeypatch.setattr(_batch, "_CLOSE_GRACE_S", 0)
+    monkeypatch.setattr(_batch, "_CLOSE_GRACE_S", close_grace_s)
     stop = StopSignal()
 
     def flow(project_id: str) -> FakeFlow:
         stop.set()
-        yield NEVER
+        yield ending
         return project_id
 
     result, client = run(flow, max_concurrency=2, stop=stop)
     assert result == BatchResult(remaining=IDS)
     assert client.closed.is_set()
-
-
-def test_a_project_whose_connection_a_stop_closes_has_not_failed(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_batch, "GRACE_PERIOD_S", 0)
-    stop = StopSignal()
-
-    def flow(project_id: str) -> FakeFlow:
-        stop.set()
-        yield CLOSE
-        return project_id
-
-    result, _ = run(flow, max_concurrency=2, stop=stop)
-    assert result == BatchResult(remaining=IDS)
     assert "the connection failed" not in caplog.text
 
 
