@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 from airflow_provider_paperspace._compat import IS_AIRFLOW_2, Asset, AssetAlias
 from airflow_provider_paperspace.api._checks import check_project_id, check_tag_names, type_name
 from airflow_provider_paperspace.api.errors import InvalidArgumentError
-from airflow_provider_paperspace.api.models import TagChange, TagPlan
+from airflow_provider_paperspace.api.models import Tag, TagChange, TagPlan
 from airflow_provider_paperspace.assets import URI_PREFIX, project_asset, project_uri
 from airflow_provider_paperspace.hooks.paperspace import is_permanent
 
@@ -74,6 +74,7 @@ class ChangeLog:
         self.is_dry_run = dry_run
         self._changes: dict[str, TagChange] = {}
         self._plans: dict[str, ChangeRecord] = {}
+        self._read: dict[str, ChangeRecord] = {}
         self._earlier: dict[str, ChangeRecord] = {}
         self._complete = True
         self._has_entry = False
@@ -82,6 +83,11 @@ class ChangeLog:
         """Return a new, empty change for a project, to which each confirmed write is added."""
         self._changes[project_id] = change = TagChange(project_id)
         return change
+
+    def note_read(self, project_id: str, tags: Iterable[Tag]) -> None:
+        """Note the tags of a project that this try may leave alone: it gets a record if an earlier try is unknown."""
+        if not self._complete and not self.is_dry_run:
+            self._read[project_id] = self._unknown(project_id, [tag.name for tag in tags])
 
     def record_plan(self, plan: TagPlan) -> ChangeRecord:
         """Record what a dry run would change on a project, and return the record."""
@@ -102,7 +108,8 @@ class ChangeLog:
         # Other threads may add to the dict meanwhile.
         read = [project_id for project_id, change in list(self._changes.items()) if change.before is not None]
         earlier = {id_: self._marked(record) for id_, record in self._earlier.items()}
-        records = {**self._plans, **earlier, **{project_id: self.record(project_id) for project_id in read}}
+        own = {project_id: self.record(project_id) for project_id in read}
+        records = {**self._plans, **self._read, **earlier, **own}
         if records and not self._complete:
             # An earlier try may have written to the projects that this one could not read.
             records = {**{project_id: self._unknown(project_id) for project_id in list(self._changes)}, **records}
@@ -122,8 +129,8 @@ class ChangeLog:
         )
         return self._marked(_joined(self._earlier.get(project_id), record))
 
-    def _unknown(self, project_id: str) -> ChangeRecord:
-        return self._marked(_record(project_id, self._context, before=(), after=(), added=(), removed=()))
+    def _unknown(self, project_id: str, names: Iterable[str] = ()) -> ChangeRecord:
+        return self._marked(_record(project_id, self._context, before=names, after=names, added=(), removed=()))
 
     def _marked(self, record: ChangeRecord) -> ChangeRecord:
         return record if self._complete else {**record, "complete": False}
@@ -254,7 +261,7 @@ def _has_writes(record: ChangeRecord) -> bool:
 
 def _may_have_changed(record: ChangeRecord) -> bool:
     """Return whether to announce a record: one event too many is better than a missing one."""
-    return _has_writes(record) or not record["complete"]
+    return not record["dry_run"] and (_has_writes(record) or not record["complete"])
 
 
 def _has_tries_left(context: Context) -> bool:

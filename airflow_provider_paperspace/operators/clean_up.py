@@ -212,7 +212,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             project_ids = parse_project_ids(self.project_ids) if is_set(self.project_ids) else None
             set_link(self, context, hook.settings)
             report = _empty_report(rules, dry_run=changes.is_dry_run)
-            reading = self._plan(hook, rules, report, project_ids)
+            reading = self._plan(hook, rules, report, changes, project_ids)
             if reading.interrupted or reading.fatal:
                 raise_for_failures(reading)
             _spare_protected(report, hook.settings.client.protected_by)
@@ -259,7 +259,12 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         return _checked(CleanUpRules(names=names, keep=keep, expired=expired, older_than=older_than, now=now))
 
     def _plan(
-        self, hook: PaperspaceHook, rules: CleanUpRules, report: Report, project_ids: list[str] | None
+        self,
+        hook: PaperspaceHook,
+        rules: CleanUpRules,
+        report: Report,
+        changes: ChangeLog,
+        project_ids: list[str] | None,
     ) -> BatchResult[list[Tag]]:
         """Fill the report's plan: from the plan of another task, or by reading the projects.
 
@@ -276,10 +281,11 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         result = self.run_batch(
             hook,
             projects,
-            lambda project_id: _read_affected(project_id, rules, deleted_ok=project_ids is None),
+            lambda project_id: _read_tags(project_id, deleted_ok=project_ids is None),
         )
         report["projects"] = len(projects)
         for project_id, tags in result.done.items():
+            changes.note_read(project_id, tags)
             for tag in tags:
                 if reason := rules.stale_reason(tag):
                     report["planned"].append(
@@ -334,19 +340,18 @@ def _empty_report(rules: CleanUpRules, *, dry_run: bool) -> Report:
     }
 
 
-def _read_affected(project_id: str, rules: CleanUpRules, *, deleted_ok: bool) -> Flow[list[Tag]]:
-    """Read a project's tags and return those that are stale or have an unreadable date.
+def _read_tags(project_id: str, *, deleted_ok: bool) -> Flow[list[Tag]]:
+    """Read a project's tags.
 
     :param deleted_ok: whether a project that was deleted meanwhile counts as one without tags.
     """
     try:
-        tags = yield from list_project_tags(project_id, order="asc")
+        return (yield from list_project_tags(project_id, order="asc"))
     except NotFoundError:
         if not deleted_ok:
             raise
         log.info("Project %r was deleted while this task ran", project_id)
         return []
-    return [tag for tag in tags if rules.stale_reason(tag) or rules.unreadable_reason(tag)]
 
 
 def _spare_protected(report: Report, protected_by: ProtectedBy) -> None:

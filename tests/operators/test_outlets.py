@@ -138,8 +138,12 @@ def test_the_asset_of_a_project_that_the_task_left_alone_gets_no_event(world: Lo
         (CleanUpProjectTagsOperator, {"project_ids": ["p1"], "names": "gpu"}),
     ],
 )
-def test_a_dry_run_announces_nothing(kind: type[Any], arguments: dict[str, Any], world: LocalPaperspaceServer) -> None:
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_dry_run_announces_nothing(
+    kind: type[Any], arguments: dict[str, Any], try_number: int, world: LocalPaperspaceServer
+) -> None:
     planning = task(kind, project_asset("p1"), ALIAS, dry_run=True, **arguments)
+    planning.try_number = try_number
     planning.run()
     assert announced(planning) == {}
 
@@ -159,13 +163,27 @@ def test_a_task_that_fails_announces_nothing_and_its_retry_all(world: LocalPaper
     }
 
 
-def test_a_retry_without_memory_announces_what_may_have_changed(world: LocalPaperspaceServer) -> None:
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (AddProjectTagOperator, {"tags": "gpu"}),
+        (CleanUpProjectTagsOperator, {"names": "removed-by-the-first-try"}),
+        (CleanUpProjectTagsOperator, {"names": "new"}),
+    ],
+)
+def test_a_retry_without_memory_announces_what_may_have_changed(
+    kind: type[Any], arguments: dict[str, Any], world: LocalPaperspaceServer
+) -> None:
     """Before Airflow 3.3, nobody knows what the try before has written."""
-    retried = task(AddProjectTagOperator, ALIAS, project_id="p1", tags="gpu")
+    retried = task(kind, ALIAS, project_ids=["p1", "p2"], **arguments)
     retried.try_number = 2
     retried.run()
-    (record,) = announced(retried).values()
-    assert (record["added"], record["complete"]) == ([], False)
+    records = announced(retried)
+    assert {uri.rpartition("/")[2] for uri in records} == {"p1", "p2"}
+    assert not any(record["complete"] for record in records.values())
+    assert {id_: sorted(record["after"]) for id_, record in retried.pushed["change"].items()} == {
+        id_: sorted(world.paperspace.tag_names(id_)) for id_ in ("p1", "p2")
+    }
 
 
 def test_a_task_without_outlets_needs_no_events(world: LocalPaperspaceServer) -> None:
