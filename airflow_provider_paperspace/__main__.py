@@ -84,8 +84,8 @@ def command_parser() -> argparse.ArgumentParser:
     probe = commands.add_parser(
         "probe",
         help="find out how the service behaves where its documentation does not say",
-        description=f"Ask the service what its documentation leaves open, with at most {MAX_REQUESTS} requests. "
-        "It adds tags named probe-<random> to one project, and removes them again.",
+        description="Find out by experiment what the service's documentation leaves open, with at most "
+        f"{MAX_REQUESTS} requests. The command adds tags named probe-<random> to one project, and removes them again.",
     )
     probe.add_argument(
         "--project", metavar="ID", required=True, help="the project to add tags to, and remove them from"

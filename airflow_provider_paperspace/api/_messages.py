@@ -28,9 +28,9 @@ class Request:
     :param target: percent-encoded path and query below the base URL; sent as it is.
     :param subject: what this is about, to start a message with: ``Project 'prmximcci'``.
     :param action: what is attempted, as a message says it: ``add tag 'gpu'``.
-    :param attempt: 1 for the first; from 2 on the client waits before it sends, as the retry rules say.
+    :param attempt: 1 for the first; from 2 on, the client waits before it sends, as the retry rules say.
     :param retry_after_s: the wait in seconds that the previous answer asked for, or None.
-    :param previous_problem: why the previous attempt did not settle it.
+    :param previous_problem: why the previous attempt failed.
     :param advice_on_404: what to do about a 404, if it cannot mean that a project does not exist.
     """
 

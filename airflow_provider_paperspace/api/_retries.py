@@ -17,7 +17,7 @@ tags, and sends the write again only if they still differ and ``may_resend`` all
 
 The wait is the ``Retry-After`` that the service sends, or else exponential backoff with full jitter: a random time
 between 0 and ``min(30, 0.5 * 2 ** n)`` seconds after failure n, counted from 0. After about 600 s a
-client gives up, whatever number of attempts is left.
+client gives up, however many attempts are left.
 
 A client does not wait for a ``Retry-After`` above 120 s: it raises the error at once, with the wait in
 ``retry_after_s``. A wait of more than a day counts as a day.

@@ -30,7 +30,7 @@ from airflow_provider_paperspace.api.settings import MAX_ANSWER_BYTES, USER_AGEN
 log = logging.getLogger(__name__)
 
 COMMON_HEADERS: Final = {"User-Agent": USER_AGENT, "Accept": "application/json"}
-"""The headers of every request, except the one with the key."""
+"""The headers sent with every request, apart from ``Authorization``."""
 
 _RATE_LIMIT_NAMES: Final = (
     "ratelimit",

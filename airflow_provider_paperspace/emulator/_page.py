@@ -1,4 +1,4 @@
-"""The page of the local Paperspace for people: its projects, their tags, and the last requests."""
+"""The page of the local Paperspace for a browser: its projects, their tags, and the last requests."""
 
 from __future__ import annotations
 

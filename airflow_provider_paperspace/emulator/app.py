@@ -196,7 +196,7 @@ class LocalPaperspaceApp:
         if fault.kind in HTML_STATUSES:
             page = f"<html><head><title>{fault.kind} from the edge</title></head><body></body></html>"
             return HTMLResponse(page, int(fault.kind), headers)
-        refusal = RefusalError(_CODE_BY_FAULT[fault.kind], "Simulated error of the local Paperspace")
+        refusal = RefusalError(_CODE_BY_FAULT[fault.kind], "Simulated error from the local Paperspace")
         response = self._refused(refusal)
         response.headers.update(headers)
         return response
@@ -257,7 +257,7 @@ class LocalPaperspaceApp:
         return JSONResponse({"count": self.request_count})
 
     async def _page(self, request: Request) -> Response:
-        """Return the page for people: projects, tags and the last requests."""
+        """Return the page for a browser: projects, tags and the last requests."""
         return HTMLResponse(page_of(self.paperspace, reversed(self.requests)))
 
 

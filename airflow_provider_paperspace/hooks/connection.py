@@ -112,8 +112,8 @@ class _ExtraFields:
         texts = [text.strip() for text in value.split(",")] if isinstance(value, str) else value
         if not isinstance(texts, list) or not texts or not all(isinstance(t, str) and t.strip() for t in texts):
             raise InvalidArgumentError(
-                f"{self.subject}: Extra {name!r} must be names or patterns with a comma between them, such as "
-                "'prod, release:*', and none of them blank."
+                f"{self.subject}: Extra {name!r} must be a comma-separated list of names or patterns, such as "
+                "'prod, release:*', without blank entries."
             )
         if any(map(has_open_bracket, texts)):
             raise InvalidArgumentError(

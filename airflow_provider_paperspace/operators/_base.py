@@ -243,7 +243,7 @@ def run_instant(context: Context) -> datetime:
     """Return the reference time of a run, which stays the same if the run is late or retried.
 
     For a scheduled or backfill run it is the end of the data interval. For any other run, started by hand or by an
-    event, it is when the run was due (Airflow 3) or its logical date, because its data interval may be long past.
+    event, it is ``run_after`` (on Airflow 2, the logical date), because its data interval may be long past.
     Without a run, it is the current time.
     """
     dag_run = context.get("dag_run")

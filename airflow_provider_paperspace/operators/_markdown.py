@@ -22,8 +22,8 @@ MAX_ROWS: Final = 200
 
 T = TypeVar("T")
 
-# Everything else in a code span is literal. A pipe would end the cell, backslash or not; spaces at the ends would be
-# lost. The "<" is for readers that take the text for HTML.
+# Everything else in a code span is literal. A pipe would end the cell, and a backslash before it does not help if the
+# text itself ends in one. Spaces at the ends would be lost. The "<" is for readers that take the text for HTML.
 _UNSAFE_IN_CODE: Final = re.compile(r"[`|<]|^ | $|(?<= ) ")
 
 
@@ -74,7 +74,7 @@ def removal_summary(report: Report) -> str:
     is_planned = [(item["project_id"], item["tag"]) in planned for item in report["removed"]]
     text = f"{is_planned.count(True):,} of {count_of(len(planned), 'planned tag')} removed"
     others = is_planned.count(False)
-    return f"{text}, and {others:,} by earlier tries of this task" if others else text
+    return f"{text}; earlier tries of this task removed {count_of(others, 'other tag')}" if others else text
 
 
 def _table(header: Sequence[str], items: Sequence[T], row_of: Callable[[T], Sequence[str]]) -> list[str]:

@@ -106,7 +106,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
     ``older_than`` limits ``names`` to tags that were created longer ago than that; without ``names``, every tag older
     than that is stale. ``keep`` always wins, and so do the protected tags of the connection. The time that counts as
     "now" is fixed for each run, however late it runs: the end of the data interval for a scheduled or backfill run, and
-    the time at which it was due for any other run. It is never in the future.
+    ``run_after`` (on Airflow 2, the logical date) for any other run. It is never in the future.
 
     ``dtCreated`` is most likely the time when the team first created the tag, which may be long before it was added to
     the project. So ``older_than`` may remove a tag that the project got yesterday; expiry is more precise.

@@ -140,8 +140,8 @@ class AddProjectTagOperator(ProjectTagsOperator):
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
     :param expires_in: how long the tags are valid, counted from the end of the data interval for a scheduled or
-        backfill run, and from when it was due for any other run. ``gpu-demo`` then becomes ``gpu-demo@2026-12-01``,
-        which ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
+        backfill run, and from ``run_after`` (on Airflow 2, the logical date) for any other run. ``gpu-demo`` then
+        becomes ``gpu-demo@2026-12-01``, which ``CleanUpProjectTagsOperator`` removes after that day, in UTC.
     :param expires_on: the last day on which the tags are valid, instead of ``expires_in``: a date, or ``YYYY-MM-DD``.
         Templated.
     :param renew: whether to remove the same tag with an earlier last day once the new one is added, so that a nightly

@@ -32,7 +32,7 @@ class TagCondition:
     """Names or patterns, and how many of them must match a tag.
 
     :param patterns: names, or patterns such as ``approved:*``.
-    :param mode: ``all``: each has a matching tag; ``any``: at least one has; ``none``: none has.
+    :param mode: ``all``: each has a matching tag; ``any``: at least one does; ``none``: none does.
     """
 
     patterns: tuple[Pattern, ...]

@@ -68,7 +68,7 @@ class ProjectTagSensor(BaseSensorOperator):
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project: all of them must meet the
         condition at the same time. An empty list meets it. Templated.
-    :param mode_of_match: ``all``: each of ``tags`` has a match; ``any``: at least one has; ``none``: none has.
+    :param mode_of_match: ``all``: each of ``tags`` has a match; ``any``: at least one does; ``none``: none does.
     :param deferrable: whether to wait without holding a worker. Default: Airflow's ``[operators] default_deferrable``.
     :param max_failures: when deferred, maximum number of failed polls in a row.
     :param paperspace_conn_id: the connection id. Templated.

@@ -77,7 +77,7 @@ def test_without_a_team_there_is_no_link() -> None:
         (report(removal(), removal("p2"), removed=[removal()], dry_run=False), ["### 1 of 2 planned tags removed"]),
         (
             report(removal(), removed=[removal(), removal("p2")], dry_run=False),
-            ["### 1 of 1 planned tag removed, and 1 by earlier tries of this task"],
+            ["### 1 of 1 planned tag removed; earlier tries of this task removed 1 other tag"],
         ),
         (
             report(removal(), failed={"p7": "404"}),
