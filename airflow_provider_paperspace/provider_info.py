@@ -62,8 +62,8 @@ def get_provider_info() -> dict[str, object]:
                     },
                     "proxy": {
                         "label": "Proxy",
-                        "description": "The proxy of this connection, as http://host:port or "
-                        "http://user:password@host:port. Default: the proxy of the environment.",
+                        "description": "The proxy for this connection, as http://host:port or "
+                        "http://user:password@host:port. Default: the proxy set in the environment.",
                         "schema": {"type": ["string", "null"], "format": "password"},
                     },
                     "protected_tags": {

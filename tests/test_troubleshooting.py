@@ -222,8 +222,8 @@ CASES: dict[str, Case] = {
     "the service answered with the tag …": other_spelling,
     "Unknown whether the attempt to … took effect": nothing_readable,
     "timed out after … s": after(lambda w: (w.connect(timeout=0.05), w.server.fault("slow", seconds=1))),
-    "the connection failed or was closed …": answered("reset"),
-    "the TLS connection failed…": after(lambda w: w.connect(host=w.server.url.replace("http:", "https:"))),
+    "the connection… failed or was closed …": answered("reset"),
+    "the TLS connection… failed…": after(lambda w: w.connect(host=w.server.url.replace("http:", "https:"))),
     "… points to CA certificates that do not exist": after(
         lambda w: (
             w.connect(host="https://api.paperspace.com"),
@@ -233,7 +233,7 @@ CASES: dict[str, Case] = {
     "the proxy … did not open a connection…": connected(
         host="https://paperspace.invalid/v1", proxy="http://127.0.0.1:9"
     ),
-    "the time limit for all requests has run out": out_of_time,
+    "the time limit … has run out": out_of_time,
     "Airflow has no connection …": lambda _: add(paperspace_conn_id="no_such"),
     "has no API key": connected(password=" "),
     "The API key contains a space, a line break or another character that is never part of a key": connected(
@@ -271,13 +271,13 @@ CASES: dict[str, Case] = {
     "The tag name … is blank": lambda _: PaperspaceHook().add_project_tags("p1", [" "]),
     "contains half of a surrogate pair and cannot be sent": lambda _: add("\ud83d"),
     "whose '[' is never closed": of_task(CleanUpProjectTagsOperator, all_projects=True, names="exp[1"),
-    "… does not start with …": of_task(SetProjectTagsOperator, project_id="p1", tags="x", within="stage:"),
+    "… not start with …": of_task(SetProjectTagsOperator, project_id="p1", tags="x", within="stage:"),
     "… already has a date": lambda _: add("demo@2026-12-01", expires_in=timedelta(days=7)),
     "… which is in the past: the tag would have expired by the time it was added": lambda _: add(
         expires_on="2020-01-01"
     ),
     "not on the project: …": of_task(RemoveProjectTagOperator, project_id="p1", tags="x", missing_ok=False),
-    "… is protected by connection …": after(
+    "… protected by connection …": after(
         lambda w: w.connect(protected_tags="gpu"),
         lambda: Task(RemoveProjectTagOperator, project_id="p1", tags="gpu").run(),
     ),

@@ -31,7 +31,7 @@ MAX_PAGES: Final = 10_000
 """1.2 million items at the full page size; no team has that many."""
 
 REMEMBERED_KEYS: Final = 5 * MAX_PAGE_SIZE
-"""Minimum number of keys that are remembered while a list is iterated, to drop items that come again."""
+"""Minimum number of keys that are remembered while a list is iterated, to drop items that appear again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class Pager(Generic[T]):
         self._pages = 0
         self.has_more = True
         self.protected_by: ProtectedBy = unprotected
-        """Returns what protects a tag name from removal by the client that sent the pages."""
+        """Returns what protects a tag name from removal by the client that requested the pages."""
 
     def next_page(self) -> Flow[list[T]]:
-        """Read the next page and return its items; there may be none, and some may have come before.
+        """Read the next page and return its items; there may be none, and some may have appeared before.
 
         :raises UnexpectedResponseError: the response is malformed, its cursor is missing or invalid, or the list never
             ends.
@@ -92,7 +92,7 @@ class Pager(Generic[T]):
         return page.items
 
     def next_new_items(self) -> Flow[list[T]]:
-        """Read the next page and return its items, without those that came before.
+        """Read the next page and return its items, without those that appeared before.
 
         If others add or remove items meanwhile, an item may appear again, close to where it was before. To detect this,
         only the most recent keys are remembered (at least 600), so memory use does not grow with the list.

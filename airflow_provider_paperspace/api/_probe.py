@@ -50,7 +50,7 @@ QUESTIONS: Final = (
     Question("case", "upper and lower case in names", "are different"),
     Question("longest-name", "longest name, in characters", "no limit"),
     Question("last-page-cursor", "nextPage on the last page", "null"),
-    Question("default-page-size", "items on a page without limit", "50"),
+    Question("default-page-size", "items on a page, if no limit is sent", "50"),
     Question("error-extras", "what an error has besides message and code", "issues"),
     Question("rate-limit-headers", "headers about the rate limit", "none"),
     Question("foreign-project", "answer for another team's project", "404"),
@@ -226,7 +226,7 @@ class Probe:
             raise _OpenError(
                 f"a name of {too_long} characters, the shortest that was tried, was answered with {status}"
             )
-        return f"{longest:,}, then {status}", f"{longest}/{status}" if status in (400, 500) else ""
+        return f"{longest:,}; a longer one gets a {status}", f"{longest}/{status}" if status in (400, 500) else ""
 
     def _refuses(self, length: int) -> Flow[int]:
         """Add a name of this length and remove it; return the status if it is refused, or 0."""

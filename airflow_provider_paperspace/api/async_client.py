@@ -53,8 +53,8 @@ _KEEP_ALIVE_S = 30.0
 class AsyncPaperspaceClient:
     """The Paperspace API for an event loop: the methods of :class:`PaperspaceClient`, to be awaited.
 
-    Create it in a running event loop, and close it, best with ``async with``. Requests that run at the same time share
-    one rate limiter: a 429 to one of them pauses all of them.
+    Create it in a running event loop, and close it, preferably with ``async with``. Requests that run at the same time
+    share one rate limiter: a 429 to one of them pauses all of them.
 
     :param settings: the API key, and how to reach the service.
     :param sleep: called with the number of seconds to wait between attempts.
@@ -121,7 +121,7 @@ class AsyncPaperspaceClient:
     async def set_project_tags(
         self, project_id: str, names: str | Iterable[str], *, within: str | None = None
     ) -> TagChange:
-        """Make these the only tags among those that start with ``within``; all others stay."""
+        """Make these the project's only tags, or its only tags that start with ``within`` if that is set."""
         return await self.converge_project_tags(project_id, policies.setting(names, within=within))
 
     async def converge_project_tags(

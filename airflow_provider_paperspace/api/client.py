@@ -1,4 +1,4 @@
-"""The blocking client: runs flows over requests."""
+"""The blocking client: runs flows with the ``requests`` library."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ProtectedBy = Callable[[str], str]
 
 
 def unprotected(name: str) -> str:
-    """Return that nothing protects the tag."""
+    """Return an empty string: nothing protects the tag."""
     return ""
 
 

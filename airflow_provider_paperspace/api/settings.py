@@ -1,4 +1,4 @@
-"""The settings of a client: how to reach the service, and which tags stay; checked once before any request.
+"""The settings of a client: how to reach the service, and which tags it may not remove; checked once.
 
 The rules for the base URL and the proxy, and so for where the API key may be sent, are here. No I/O.
 """
@@ -194,7 +194,7 @@ def _check_proxy(proxy: object) -> str:
     if parts is None:
         raise InvalidArgumentError(
             "The proxy must be a URL such as 'http://proxy.example.org:3128' or 'http://user:password@host:port'. In "
-            "the user and the password, percent-encode everything but letters and digits."
+            "the user name and the password, percent-encode everything but letters and digits."
         )
     credentials, at, address = parts.netloc.rpartition("@")
     user, _, password = (quote(unquote(part), safe="") for part in credentials.partition(":"))

@@ -34,7 +34,7 @@ class LocalPaperspaceServer:
 
     :param port: 0 picks a free one.
     :param api_key: the API key to accept.
-    :param seed: the initial state, as on the page about the local Paperspace.
+    :param seed: the initial state, in the form of ``DEFAULT_SEED``.
     :param switches: how it behaves where the real service's behaviour is unknown.
     :param latency_ms: minimum milliseconds for every answer.
     :param rate_limit: maximum number of requests per second; others get a 429. 0 for no limit.
@@ -99,7 +99,7 @@ class LocalPaperspaceServer:
         latency_ms: float = 0.0,
         rate_limit: int = 0,
     ) -> None:
-        """Start over: state from the seed, no faults, no latency, no limit, no recorded requests."""
+        """Start over like a new server with these arguments: without faults and recorded requests."""
         self.restore()
         self.app.paperspace = Paperspace(seed, switches=Switches().with_values(switches or {}))
         self.app.latency_s = latency_ms / 1000

@@ -95,7 +95,7 @@ class PaperspaceHook(BaseHook):
     async def get_async_conn(
         self, *, max_attempts: int | None = None, timeout_s: float | None = None
     ) -> AsyncPaperspaceClient:
-        """Return a new client for the running event loop. The caller closes it, best with ``async with``.
+        """Return a new client for the running event loop. The caller closes it, preferably with ``async with``.
 
         :param max_attempts: maximum number of times it sends a request, if lower than the connection's.
         :param timeout_s: maximum seconds for one attempt, if lower than the connection's.

@@ -85,7 +85,10 @@ class ChangeLog:
         return change
 
     def note_read(self, project_id: str, tags: Iterable[Tag]) -> None:
-        """Note the tags of a project that this try may leave alone: it gets a record if an earlier try is unknown."""
+        """Note the tags of a project that this try may leave alone.
+
+        The project gets a record only if an earlier try may have made changes that are unknown.
+        """
         if not self._complete and not self.is_dry_run:
             self._read[project_id] = self._unknown(project_id, [tag.name for tag in tags])
 
@@ -196,7 +199,7 @@ def parse_records(value: object) -> list[ChangeRecord]:
     if value is None:
         raise InvalidArgumentError(
             "change is None: the other task left no change record. It did not run, was killed, or failed before it "
-            "had read any tags. Nothing was undone."
+            "started its change. Nothing was undone."
         )
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(

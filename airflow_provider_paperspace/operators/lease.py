@@ -47,8 +47,8 @@ class ProjectTagLease:
     Each run has its own tag, ``in-use/<DAG id>-<8 hex digits>``, which stays the same when a task is retried. So a
     retry adds no second tag, a run removes only its own tag, and several runs can hold a lease on the same project.
     ``ProjectTagSensor(tags="in-use/*", mode_of_match="none")`` waits until a project is free. If a run could not remove
-    its tag, a clean-up can, with the pattern ``in-use/*``. The tag's ``dtCreated`` is when the run first took the
-    lease, even if it was cleared since.
+    its tag, a clean-up can, with the pattern ``in-use/*``. The tag's ``dtCreated`` is most likely when the run
+    first took the lease, even if the run was cleared and took it again.
 
     With ``exclusive=True`` only one run at a time holds the lease on a project. If another run holds it, ``lease_take``
     fails and names the holder; set ``retries``, and each retry asks again. Two runs that take it at the same moment may
@@ -111,9 +111,10 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
     Returns the tags; for many projects, by project id. The change record is pushed as XCom ``change``.
 
     :param tags: first part of the tag names: a name, or a list of names. Templated.
-    :param lease_id: the ``task_id`` of the lease, with its task group's, from which part of the tag names is derived.
-    :param exclusive: whether to fail while another run holds the lease. Nothing is left on that project; of many
-        projects, the others keep the tags that were added.
+    :param lease_id: the ``task_id`` of the lease, with the id of its task group in front. Part of each tag name is
+        derived from it.
+    :param exclusive: whether to fail while another run holds the lease. Then no tag of this lease stays on that
+        project; of many projects, the others keep the tags that were added.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.
@@ -179,7 +180,8 @@ class ReturnProjectTagLeaseOperator(ProjectTagsOperator):
     ``change``.
 
     :param tags: first part of the tag names: a name, or a list of names. Templated.
-    :param lease_id: the ``task_id`` of the lease, with its task group's, from which part of the tag names is derived.
+    :param lease_id: the ``task_id`` of the lease, with the id of its task group in front. Part of each tag name is
+        derived from it.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.

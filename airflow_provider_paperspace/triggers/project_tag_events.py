@@ -208,7 +208,7 @@ class _Memory:
             return due
         try:
             await store.aset(self._key, state)
-        except Exception as error:  # noqa: BLE001  # whatever it is, the watch continues, and stores it after a later poll
+        except Exception as error:  # noqa: BLE001  # whatever it is, the watch continues; a later poll stores the state
             self._warn(error)
         else:
             self._stored, self._warned = state, False

@@ -89,7 +89,7 @@ TASKS: dict[str, list[tuple[type[Any], dict[str, Any]]]] = {
     "set one tag within a prefix, in place of another": [(SetProjectTagsOperator, {**STAGE, "tags": "stage:b"})],
     "the same, if it is set already": [(SetProjectTagsOperator, {**STAGE, "tags": "stage:a"})],
     "clean up the five projects of a team, with nothing stale": [(CleanUpProjectTagsOperator, {"all_projects": True})],
-    "remove one stale tag of one project": [(CleanUpProjectTagsOperator, {"project_ids": ["p1"], "names": "old"})],
+    "clean up one project, with one stale tag": [(CleanUpProjectTagsOperator, {"project_ids": ["p1"], "names": "old"})],
 }
 
 
@@ -115,13 +115,13 @@ def test_names_many_projects_and_polls_cost_what_the_page_says(world: LocalPaper
         "any of these with `project_name`",
         "any of these with `project_ids`",
         *list(TASKS)[5:],
-        "an unmet poll of a sensor",
+        "one poll of a sensor",
     ]
     by_name = count(world, Task(AddProjectTagOperator, project_name="name-1", tags="gpu").run)
     assert (by_name, stated["any of these with `project_name`"]) == (2, "1 more for each page of projects")
     assert count(world, Task(AddProjectTagOperator, **MANY, tags="gpu").run) == 3
     sensor = ProjectTagSensor(task_id="wait", project_id="p1", tags="never")
-    assert count(world, lambda: sensor.poke({})) == int(stated["an unmet poll of a sensor"])
+    assert count(world, lambda: sensor.poke({})) == int(stated["one poll of a sensor"])
 
 
 @pytest.mark.parametrize(("name", "state"), [("green", "success"), ("red", "failed")])
