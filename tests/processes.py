@@ -15,6 +15,18 @@ from pathlib import Path
 from typing import Any
 
 
+def content_of_database(home: Path) -> bytes:
+    """Return all that the SQLite database of an Airflow contains, its journal and freed pages included.
+
+    Another process reads it. If this one closed a file of the database, the locks that SQLite holds on that file for
+    this process would be gone, and its connections would fail with "disk I/O error" after another process has written.
+    """
+    # SQLite removes its journal after a write, so cat may miss one that was there a moment ago.
+    command = ["/bin/cat", *sorted(home.glob("airflow.db*"))]
+    cat = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603
+    return cat.stdout
+
+
 class Processes:
     """Named processes. What each one prints is in ``NAME.out`` in the folder.
 

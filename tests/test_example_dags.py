@@ -22,6 +22,7 @@ from airflow_provider_paperspace.emulator.pytest_plugin import FinishedRun, run_
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from airflow_provider_paperspace.links.paperspace import PaperspaceProjectLink
 from tests.conftest import REPOSITORY
+from tests.processes import content_of_database
 from tests.secret_watch import API_KEY, SecretWatch
 from tests.triggers.polls import after_polls
 
@@ -53,7 +54,7 @@ def run(
     result = run_in_process(dag, conf, **({} if has_date else {"logical_date": None}))
     assert has_date is (getattr(result.dag_run, "logical_date", None) is not None)
     home = Path(os.environ["AIRFLOW_HOME"])
-    database = b"".join(file.read_bytes() for file in home.glob("airflow.db*"))  # SQLite's write-ahead log included
+    database = content_of_database(home)
     assert dag.dag_id.encode() in database, "the search would find what is there"
     assert API_KEY.encode() not in database
     assert not [log for log in home.rglob("*.log") if API_KEY.encode() in log.read_bytes()]
@@ -339,7 +340,7 @@ def test_the_failing_run_of_each_example_ends_failed(world: LocalPaperspaceServe
 
 @pytest.mark.parametrize("example", RUNNABLE)
 def test_whichever_task_fails_the_run_fails(example: str) -> None:
-    """A run ends as its last tasks do: one of them must not run, or fail, when a task before it has failed.
+    """A run ends as its leaf tasks do: one of them must not run, or fail, when a task before it has failed.
 
     The tag of a lease is returned by a teardown, whose failure Airflow ignores.
     """

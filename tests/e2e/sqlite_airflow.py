@@ -12,8 +12,9 @@ from typing import Any, Self
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.e2e.examples import copy_examples
+from tests.processes import content_of_database
 from tests.secret_watch import API_KEY
-from tests.system.real_airflow import RealAirflow, content_of
+from tests.system.real_airflow import RealAirflow
 
 
 class SqliteAirflow:
@@ -74,5 +75,5 @@ class SqliteAirflow:
         return self._real.python(code)
 
     def dump(self) -> str:
-        """Return the whole database as text, SQLite's write-ahead log included."""
-        return "".join(content_of(path).decode(errors="replace") for path in self.home.glob("airflow.db*"))
+        """Return the whole database as text."""
+        return content_of_database(self.home).decode(errors="replace")

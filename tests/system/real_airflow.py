@@ -15,7 +15,7 @@ import airflow
 
 from airflow_provider_paperspace.emulator.server import LocalPaperspaceServer
 from tests.airflow_settings import airflow_settings
-from tests.processes import Processes, free_port, has_noticed_the_end, process_of_task
+from tests.processes import Processes, content_of_database, free_port, has_noticed_the_end, process_of_task
 
 ON_AIRFLOW_2 = airflow.__version__.startswith("2.")
 COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "scheduler", "dag-processor", "triggerer"]
@@ -24,14 +24,6 @@ COMPONENTS = ["scheduler", "triggerer"] if ON_AIRFLOW_2 else ["api-server", "sch
 def polls(paperspace: LocalPaperspaceServer, project_id: str) -> int:
     """Return how many times the tags of a project were listed."""
     return sum(request.target.startswith(f"/projects/{project_id}/tags?") for request in paperspace.requests)
-
-
-def content_of(path: Path) -> bytes:
-    """Return what is in a file; nothing if it has just been removed, as SQLite removes its journal after each write."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 class RealAirflow:
@@ -106,10 +98,10 @@ class RealAirflow:
         return dict(self.rows("SELECT task_id, state FROM task_instance WHERE dag_id = ?", dag_id))
 
     def files_with(self, text: str) -> list[Path]:
-        """Return the files of the database, and the logs, that contain a text."""
-        # SQLite's journal, or write-ahead log, is part of the database.
-        files = [*self.home.glob("airflow.db*"), *self.home.rglob("*.log"), *self.home.rglob("*.out")]
-        return [path for path in files if text.encode() in content_of(path)]
+        """Return those of the database and the logs that contain a text."""
+        logs = [*self.home.rglob("*.log"), *self.home.rglob("*.out")]
+        found = [path for path in logs if text.encode() in path.read_bytes()]
+        return [self.database, *found] if text.encode() in content_of_database(self.home) else found
 
     def wait(self, what: str, condition: Callable[[], Any], *, timeout_s: float = 300) -> Any:
         """Wait until the condition is true, and return its value."""
