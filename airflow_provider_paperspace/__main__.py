@@ -85,7 +85,8 @@ def command_parser() -> argparse.ArgumentParser:
         "probe",
         help="find out how the service behaves where its documentation does not say",
         description="Find out by experiment what the service's documentation leaves open, with at most "
-        f"{MAX_REQUESTS} requests. The command adds tags named probe-<random> to one project, and removes them again.",
+        f"{MAX_REQUESTS} requests. The command adds tags named probe-<random> to one project, and removes them "
+        "afterwards.",
     )
     probe.add_argument(
         "--project", metavar="ID", required=True, help="the project to add tags to, and remove them from"
@@ -184,7 +185,7 @@ def probe_project(conn_id: str, project_id: str, *, may_write: bool) -> tuple[bo
     if not may_write:
         return False, (
             f"This adds tags named probe-<random> to project {project_id!r}, through connection {conn_id!r}, and "
-            f"removes them again, with at most {MAX_REQUESTS} requests. Nothing was sent. To go ahead, add --yes."
+            f"removes them afterwards, with at most {MAX_REQUESTS} requests. Nothing was sent. To go ahead, add --yes."
         )
     try:
         probe = Probe(project_id, secrets.token_hex(4))

@@ -5,7 +5,7 @@ message that says which argument cannot be used.
 
 An argument that was passed but is empty (None, a blank string, the text ``None``) is an error, wherever it came from:
 it never means "all", and it does not count as left out. So is an empty list, except for project ids and the tags to add
-or remove, where it means "nothing to do"; to set no tags takes ``allow_empty``. An argument that was left out is
+or remove, where it means "nothing to do"; setting no tags needs ``allow_empty``. An argument that was left out is
 :data:`NOT_SET`, the default of every argument for which leaving it out has a meaning.
 """
 
@@ -119,7 +119,7 @@ def find_project(project_id: object, project_name: object) -> Flow[str]:
 
 
 def check_project(project_id: object, project_name: object, project_ids: object) -> None:
-    """Check ``project_id``, ``project_name`` and ``project_ids``, as far as they are constant."""
+    """Check those of ``project_id``, ``project_name`` and ``project_ids`` that are constant."""
     if is_set(project_id) and is_constant(project_id):
         parse_project_id(project_id)
     if is_set(project_name) and is_constant(project_name):

@@ -79,7 +79,7 @@ with DAG(
         task_id="untag_running", project_id=PROJECT_ID, tags=["stage:training", "stage:evaluated"]
     )
 
-    # Airflow takes the state of a run from its last tasks. This branch succeeds, but list_tags, the last task of the
+    # Airflow takes the state of a run from its leaf tasks. This branch succeeds, but list_tags, the leaf task of the
     # other one, does not run after a failure. So the run fails.
     [model, score, published] >> tag_failed >> untag_running
     # [END howto_operator_project_tags_on_failure]

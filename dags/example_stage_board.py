@@ -52,7 +52,7 @@ with DAG(
     # [END howto_operator_project_tag_lease]
 
     # [START howto_operator_undo_project_tag_change]
-    # The undo succeeds, but the run fails: set_evaluated is a last task as well, and does not run after a failure.
+    # The undo succeeds, but the run fails: set_evaluated is a leaf task, too, and does not run after a failure.
     undo = UndoProjectTagChangeOperator(task_id="undo", change=training.output["change"], trigger_rule="one_failed")
     evaluated >> undo
     # [END howto_operator_undo_project_tag_change]

@@ -1,4 +1,4 @@
-"""All imports from Airflow, whatever its version, except those in ``emulator/pytest_plugin.py``."""
+"""All imports from Airflow, for every version, except those in ``emulator/pytest_plugin.py``."""
 
 from __future__ import annotations
 

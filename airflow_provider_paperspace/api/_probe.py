@@ -246,7 +246,7 @@ class Probe:
 
     def _add(self, name: str) -> Flow[Response]:
         if reason := self._protected_by(name):
-            raise _OpenError(f"a tag of the probe would be {reason}, and could not be removed again")
+            raise _OpenError(f"a tag of the probe would be {reason}, and could not be removed")
         self.names.add(name)
         self._has_added = True
         response = yield from self._send(add_request(self._project_id, name))

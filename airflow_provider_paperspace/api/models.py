@@ -156,7 +156,7 @@ class TagChange:
     """The record of what was written to the tags of one project.
 
     The caller owns it, and each confirmed write is added to it. However the work ends, by an error, a timeout or a
-    signal, it shows what was done until then.
+    signal, it shows what was done before that.
 
     :param before: the names that the project had when it was first read; None before that.
     :param after: the names that the project had after the last read or write; None before the first read.

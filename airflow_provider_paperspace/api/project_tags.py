@@ -155,7 +155,7 @@ def _settling(change: TagChange, name: str, write: Flow[_Written]) -> Flow[_Writ
 
 
 def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
-    """Read the tags once more, and raise if another writer changed them meanwhile. Nothing is removed blindly.
+    """Read the tags once more, and raise if another writer has changed them since. Nothing is removed blindly.
 
     Of two concurrent sets, the one whose last read comes later sees what the other wrote.
     """
@@ -178,8 +178,8 @@ def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
 class _Written:
     """The result of a write after which the tag is as asked.
 
-    :param is_ours: whether this write made the change, as far as can be known: it was answered with success, or it
-        got no readable answer, or a transient error such as 500, and may have taken effect.
+    :param is_ours: whether this write counts as the one that made the change: it was answered with success, or it got
+        no readable answer, or a transient error such as 500, and may have taken effect.
     :param tag: the tag in the answer, if there was one to read.
     :param tags: the project's tags by name, if they had to be read again.
     """

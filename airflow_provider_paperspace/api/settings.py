@@ -202,7 +202,7 @@ def _check_proxy(proxy: object) -> str:
 
 
 def _split_proxy(text: str) -> SplitResult | None:
-    """Return the parts of an ``http://`` proxy that both HTTP libraries read alike, or None."""
+    """Return the parts of an ``http://`` proxy that both HTTP libraries read in the same way, or None."""
     try:
         parts = urlsplit(text)
         is_address = parts.scheme == "http" and bool(parts.hostname) and bool(parts.port)

@@ -291,5 +291,5 @@ def _with_other_types(value: Any) -> Any:
 
 
 def _not_found() -> RefusalError:
-    """Return what the service answers to an unknown path and to a wrong method alike; it has no 405."""
+    """Return what the service answers to an unknown path or to a wrong method; it has no 405."""
     return RefusalError("NOT_FOUND", "Not found")

@@ -46,7 +46,7 @@ TEST_MAX_ATTEMPTS: Final = 2
 
 
 class PaperspaceHook(BaseHook):
-    """Calls the Paperspace API over an Airflow connection of type ``paperspace``.
+    """Calls the Paperspace API through an Airflow connection of type ``paperspace``.
 
     The methods are those of :class:`~airflow_provider_paperspace.api.PaperspaceClient`, which keeps its connections
     open between calls. Close the hook, or use it in a ``with`` block; a hook that is not closed is closed when it is

@@ -92,7 +92,7 @@ class StopSignal:
         self._callback: Callable[[], object] | None = None
 
     def set(self) -> None:
-        """Stop the work that is running, or the next work that starts."""
+        """Stop the batch or the block that is running, or the next one that starts."""
         self.is_set = True
         callback = self._callback
         if callback is not None:

@@ -108,7 +108,7 @@ class ChangeLog:
 
     def records(self) -> dict[str, ChangeRecord]:
         """Return the records of this try and of earlier ones so far, by project id."""
-        # Other threads may add to the dict meanwhile.
+        # Other threads may be adding to the dict.
         read = [project_id for project_id, change in list(self._changes.items()) if change.before is not None]
         earlier = {id_: self._marked(record) for id_, record in self._earlier.items()}
         own = {project_id: self.record(project_id) for project_id in read}
@@ -119,7 +119,7 @@ class ChangeLog:
         return records
 
     def record(self, project_id: str) -> ChangeRecord:
-        """Return the record of one project so far, over this try and earlier ones; its tags must have been read."""
+        """Return the record of one project so far, across this try and earlier ones; its tags must have been read."""
         change = self._changes[project_id]
         record = _record(
             project_id,

@@ -242,7 +242,7 @@ def take_lease(names: Sequence[str], change: TagChange) -> Flow[TagChange]:
 
 
 def take_exclusively(names: Sequence[str], change: TagChange) -> Flow[TagChange]:
-    """Add the tags of a lease if nobody else holds it, and remove them again if somebody took it at the same moment.
+    """Add the tags of a lease if nobody else holds it, and remove them if somebody else took it at the same moment.
 
     Of two runs, the one whose last read comes later sees the tag of the other. So they never both hold the lease.
 

@@ -106,7 +106,7 @@ class ListProjectsOperator(PaperspaceOperator):
 
 
 def _meets(project_id: str, conditions: Sequence[TagCondition]) -> Flow[bool]:
-    """Read a project's tags and return whether they meet all conditions; False if it was deleted meanwhile."""
+    """Read a project's tags and return whether they meet all conditions; False if it has been deleted."""
     try:
         tags = yield from list_project_tags(project_id)
     except NotFoundError:

@@ -232,7 +232,7 @@ class _SharedConnection:
         return self.resumes_at_s - asyncio.get_running_loop().time()
 
     async def list_tags(self, project_id: str) -> tuple[Tag, ...]:
-        """Read a project's tags over the connection, with settings that are at most a minute old.
+        """Read a project's tags through the connection, with settings that are at most a minute old.
 
         :raises Exception: the connection cannot be looked up, or the project cannot be read.
         """

@@ -50,7 +50,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
     :param tags: names, or patterns such as ``approved:*``; each matching tag fires on its own.
     :param fire_on: ``appearance``, ``disappearance`` or ``both``.
     :param paperspace_conn_id: the connection id. Nothing else of the connection is stored.
-    :param poke_interval: seconds between two polls, plus or minus 10%. Watchers of one project over one
+    :param poke_interval: seconds between two polls, plus or minus 10%. Watchers of one project through one
         connection share their polls, at the shortest of their intervals.
     :param watch_name: distinguishes this watch from another one with the same arguments, because Airflow merges equal
         triggers. Set it if two assets watch the same tags; otherwise neither remembers them across a restart.
