@@ -287,7 +287,7 @@ CASES: dict[str, Case] = {
     "… projects have this name: …": same_name,
     "no project is named …": of_task(ListProjectsOperator, name="two"),
     "change is None: the other task left no change record": lambda _: rendered(UNDO, "change", None).run(),
-    "… it must be what a task that changes tags pushed as XCom 'change'": of_task(UNDO, change="x"),
+    "… it must be the XCom 'change' of a task that changes tags": of_task(UNDO, change="x"),
     "… failed; completed changes are kept": answered(
         "500", lambda: add(project_id=NOT_SET, project_ids=["p1"]), times=0
     ),

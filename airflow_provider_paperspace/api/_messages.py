@@ -25,7 +25,7 @@ Method = Literal["GET", "POST", "DELETE"]
 class Request:
     """What a flow asks its client to send.
 
-    :param target: percent-encoded path and query below the base URL; sent as it is.
+    :param target: percent-encoded path and query below the base URL; sent as is.
     :param subject: what this is about, to start a message with: ``Project 'prmximcci'``.
     :param action: what is attempted, as a message says it: ``add tag 'gpu'``.
     :param attempt: 1 for the first; from 2 on, the client waits before it sends, as the retry rules say.

@@ -176,7 +176,7 @@ def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The result of a write after which the tag is as asked.
+    """The result of a write that left the tag in the requested state.
 
     :param is_ours: whether this write counts as the one that made the change: it was answered with success, or it got
         no readable answer, or a transient error such as 500, and may have taken effect.
@@ -193,7 +193,7 @@ class _Written:
 class _Unsettled:
     """An answer to a write that leaves open whether it took effect.
 
-    :param error: what to raise when a second read shows that the state is not as asked.
+    :param error: what to raise when a second read shows that the tag is not in the requested state.
     :param may_resend: whether the write may then be sent again instead.
     """
 
@@ -205,7 +205,7 @@ class _Unsettled:
 
 
 def _write(request: Request, project_id: str, name: str) -> Flow[_Written]:
-    """Send a write until the state is as asked. Read the tags again whenever the answer leaves that open."""
+    """Send a write until the tag is in the requested state. Read the tags again if an answer leaves that open."""
     wanted = request.method == "POST"
     may_be_ours = False
     started_at_s: float | None = None
@@ -315,7 +315,7 @@ def _subject(project_id: str) -> str:
 
 
 def _parse_tag(value: object) -> Tag:
-    # A list of 10,000 tags passes through here: the usual case costs three look-ups, and no call of json_field.
+    # A list of 10,000 tags passes through here: the usual case costs three look-ups, and no call to json_field.
     if type(value) is dict:
         number, name, dt_created = value.get("id"), value.get("name"), value.get("dtCreated")
         if type(number) is int and type(name) is str and type(dt_created) is str:

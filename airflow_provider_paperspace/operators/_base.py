@@ -215,7 +215,7 @@ def raise_for_failures(result: BatchResult[Any]) -> None:
 
     :raises AirflowFailException: a retry would not help.
     :raises ProjectsFailedError: a retry may process the remaining projects.
-    :raises AirflowException: the task was stopped. What interrupted it, or a bug, is raised as it is.
+    :raises AirflowException: the task was stopped. What interrupted it, or a bug, is raised unchanged.
     """
     ended_by = result.interrupted or result.fatal
     if ended_by is not None:

@@ -203,7 +203,7 @@ def parse_records(value: object) -> list[ChangeRecord]:
         )
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(
-            f"change is {type_name(value)}; it must be what a task that changes tags pushed as XCom {XCOM_KEY!r}: "
+            f"change is {type_name(value)}; it must be the XCom {XCOM_KEY!r} of a task that changes tags: "
             f"task.output[{XCOM_KEY!r}], or the output of SetProjectTagsOperator."
         )
     items = list(value.values() if isinstance(value, Mapping) else value)
