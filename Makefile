@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 TOOLS := .venv/tools
 AIRFLOW := 3.3.2
 
-# The checks of `make test`, four at a time, the longest first; those of whole Airflows mostly wait.
+# The checks of `make test`, four at a time, the longest first; those of complete Airflows mostly wait.
 CHECKS := check-system-3 check-coverage check-airflow-2 check-airflow-3 check-system-2 check-rest check-lowest
 E2E := check-e2e-3 check-e2e-2 check-e2e-alone
 # The same tests on the other Pythons of this machine.
@@ -67,7 +67,7 @@ check-e2e-alone:
 $(PYTHONS): check-python-%:
 	@$(TOOLS)/bin/nox --no-error-on-missing-interpreters -R -s pythons-$*
 
-e2e: dist ## run the wheel in a whole Airflow with PostgreSQL, Redis and Celery (needs Debian packages)
+e2e: dist ## run the wheel in a complete Airflow with PostgreSQL, Redis and Celery (needs Debian packages)
 	@echo "Installing the wheel beside both Airflows..."
 	@$(INSTALL) e2e $(LOG_OF_INSTALL)
 	@$(IN_PARALLEL) $(E2E)
@@ -75,7 +75,7 @@ e2e: dist ## run the wheel in a whole Airflow with PostgreSQL, Redis and Celery 
 bench: .venv/bench/.ready ## measure requests, time, memory and import cost
 	@.venv/bench/bin/python -m tests.bench
 
-bench-mapped: dist ## measure mapped tasks in the whole Airflow of make e2e
+bench-mapped: dist ## measure mapped tasks in the Airflow of make e2e
 	@$(TOOLS)/bin/nox -s "e2e(airflow='$(AIRFLOW)')" -- --measure
 
 lint: $(TOOLS)/.ready ## run ruff, the import contracts and mypy

@@ -20,7 +20,7 @@ PYTHON_OF_TESTS = f".nox/tests-airflow-{AIRFLOW_3.replace('.', '-')}/bin/python"
 PACKAGE = "airflow_provider_paperspace"
 # The wheel may have changed, and has the same name.
 REINSTALL = ("--reinstall-package", "airflow-provider-paperspace")
-# The tests that start a whole Airflow mostly wait, so `make test` runs them beside the others. `make e2e` is another
+# The tests that start a complete Airflow mostly wait, so `make test` runs them beside the others. `make e2e` is another
 # command, because it needs more programs.
 WITHOUT_SYSTEM = ("tests", "--ignore=tests/system", "--ignore=tests/e2e")
 # What knows no Airflow. The session with the lowest versions runs it on Airflow 2.11.
@@ -106,7 +106,7 @@ def uncovered(session: nox.Session) -> None:
 
 @nox.session(python=OTHER_PYTHONS)
 def pythons(session: nox.Session) -> None:
-    """Run the tests on the other Pythons, with Airflow 3.3; without long tables, and without whole Airflows."""
+    """Run the tests on the other Pythons, with Airflow 3.3; without long tables, and without complete Airflows."""
     session.install(f"apache-airflow=={AIRFLOW_3}", "-e", ".[test]")
     session.run("pytest", "-q", *(session.posargs or (*WITHOUT_SYSTEM, "-m", "not uncovered")))
     if not session.posargs:
@@ -211,7 +211,7 @@ def package(session: nox.Session, airflow: str) -> None:
 @nox.session
 @nox.parametrize("airflow", AIRFLOWS)
 def e2e(session: nox.Session, airflow: str) -> None:
-    """Run the wheel in a whole Airflow: 3.3 with PostgreSQL, Redis and two Celery workers, 2.11 with SQLite."""
+    """Run the wheel in a complete Airflow: 3.3 with PostgreSQL, Redis and two Celery workers, 2.11 with SQLite."""
     missing = [package for package in ("redis-server", "chromium") if not shutil.which(package)]
     if not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):  # where Debian puts what it keeps off the PATH
         missing.append("postgresql")

@@ -226,7 +226,7 @@ def _probe_report(probe: Probe, failure: str, project_id: str, conn_id: str) -> 
     from airflow_provider_paperspace._quoting import count_of
     from airflow_provider_paperspace.operators._batch import table
 
-    left = f"these tags may be left: {', '.join(probe.names)}" if probe.names else "no tag is left behind"
+    left = f"these tags may still be on it: {', '.join(probe.names)}" if probe.names else "no tag is left behind"
     lines = [f"Project {project_id!r}, connection {conn_id!r}: {count_of(probe.requests, 'request')}, {left}"]
     if failure:
         lines.append(f"FAILED: {failure}")

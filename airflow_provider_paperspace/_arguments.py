@@ -6,7 +6,7 @@ message that says which argument cannot be used.
 An argument that was passed but is empty (None, a blank string, the text ``None``) is an error, wherever it came from:
 it never means "all", and it does not count as left out. So is an empty list, except for project ids and the tags to add
 or remove, where it means "nothing to do"; setting no tags needs ``allow_empty``. An argument that was left out is
-:data:`NOT_SET`, the default of every argument for which leaving it out has a meaning.
+:data:`NOT_SET`, the default of every argument whose absence has a meaning.
 """
 
 from __future__ import annotations

@@ -60,14 +60,14 @@ def normalize_uri(uri: SplitResult) -> SplitResult:
     encoded = uri.path.removeprefix("/")
     try:
         if uri.netloc.lower() != "projects" or uri.query or uri.fragment or "/" in encoded:
-            raise InvalidArgumentError("It must have exactly these parts.")
+            raise InvalidArgumentError("It has missing or further parts.")
         canonical = project_uri(unquote(encoded, errors="strict"))
     except ValueError as error:
         # User info, query and fragment are not repeated: they may contain a secret.
         shown = urlunsplit((uri.scheme, uri.netloc.rpartition("@")[2], uri.path, "", ""))
         reason = error if isinstance(error, InvalidArgumentError) else "It is not percent-encoded UTF-8."
         raise InvalidArgumentError(
-            f"{quoted(shown)} is not the URI of a Paperspace project, which is {URI_PREFIX}<project id>. {reason} "
-            "Make the asset with project_asset(project_id)."
+            f"{quoted(shown)} is not the URI of a Paperspace project. {reason} Such a URI has the form "
+            f"{URI_PREFIX}<project id>. Make the asset with project_asset(project_id)."
         ) from None
     return uri._replace(netloc="projects", path=canonical.removeprefix("paperspace://projects"))

@@ -33,7 +33,7 @@ class PaperspaceRetryPolicy(RetryPolicy):
         default_args={"retries": 3, "retry_policy": PaperspaceRetryPolicy()}
 
     It applies to a task that fails because Paperspace asked for a wait (``Retry-After``): one of more than 120 seconds,
-    which a client does not sit out, or a shorter one in the answer to the last attempt. If a task has many projects,
+    which no client waits for, or a shorter one in the answer to the last attempt. If a task has many projects,
     the longest wait counts. A wait of more than a day counts as a day. Every other failure is left to the task's own
     ``retries`` and ``retry_delay``.
     """

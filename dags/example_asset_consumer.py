@@ -1,6 +1,6 @@
 """Start a run when the tags of a project change, read what changed from the asset events, and list the tags.
 
-A task such as the one of ``example_asset_producer`` announces its changes. On Airflow 3, a watcher also announces
+A task such as the one in ``example_asset_producer`` announces its changes. On Airflow 3, a watcher also announces
 approvals that somebody adds or removes in the console.
 """
 
@@ -22,7 +22,7 @@ except ImportError:  # Airflow 2
 else:
     from airflow_provider_paperspace.triggers.project_tag_events import ProjectTagEventTrigger
 
-    # Watch only tags that no task changes: the watcher would announce a change of a task a second time.
+    # Watch only tags that no task changes: the watcher would announce a task's change a second time.
     approvals = ProjectTagEventTrigger(project_id="prmximcci", tags="approved:*", fire_on="both", poke_interval=30)
     watchers = [AssetWatcher(name="approvals", trigger=approvals)]
 

@@ -1,6 +1,6 @@
 """Plan a clean-up, let somebody approve the plan in Airflow's UI, then carry it out: on Airflow 3.1 or later.
 
-The approval waits on the page *Required Actions* and holds no worker. *Reject* leaves every tag in place, and if there
+The approval waits on the *Required Actions* page and holds no worker. *Reject* leaves every tag in place, and if there
 is nothing to remove, nobody is asked. Without Airflow 3.1 and the standard provider, this file contains no DAG.
 """
 

@@ -90,7 +90,7 @@ def test_a_pattern_with_an_open_bracket_is_refused() -> None:
         (b"x", "keep is a bytes; it must be a name, a list of names, or tags as another task returned them."),
         ("", "keep is blank. Did a template render to nothing?"),
         (["a", " "], "keep is blank. Did a template render to nothing?"),
-        ({"name": " "}, "The tag name ' ' is blank. Remove it from the list, or write the name."),
+        ({"name": " "}, "The tag name ' ' is blank. Remove it, or replace it with a name."),
         ("None", "keep is the text 'None'. Did a template render a missing or empty value?"),
         (["a", "None"], "keep is the text 'None'. Did a template render a missing or empty value?"),
         ("[]", "keep is the text '[]'. Did a template render a missing or empty value?"),

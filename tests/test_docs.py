@@ -206,7 +206,7 @@ def test_the_connection_page_lists_the_defaults() -> None:
         "Host": protocol.BASE_URL,
         "Extra `timeout": f"{DEFAULT_TIMEOUT_S:g}",
         "Extra `max_attempts": str(DEFAULT_MAX_ATTEMPTS),
-        "Extra `team": "none: there is no button (Airflow 2 shows it disabled)",
+        "Extra `team": "none: Airflow 3 hides the button, Airflow 2 disables it",
         "Extra `console_url": protocol.CONSOLE_URL,
         "Extra `proxy": "the proxy of the environment, if any",
         "Extra `protected_tags": "none",
@@ -257,7 +257,10 @@ def table_after(page: str, heading: str) -> list[list[str]]:
 
 
 def test_the_emulator_page_lists_every_public_method(server: LocalPaperspaceServer) -> None:
-    listed = {re.match(r"`([\w.]+)", row[0])[1] for row in table(LOCAL_PAPERSPACE, "of `paperspace_server`")}  # type: ignore[index]
+    listed = {
+        re.match(r"`([\w.]+)", row[0])[1]
+        for row in table(LOCAL_PAPERSPACE, "attribute or method of `paperspace_server`")
+    }  # type: ignore[index]
     of_the_server = {name for name in dir(LocalPaperspaceServer) if not name.startswith("_")}
     # `serve` blocks, for the command line; `paperspace` has rows of its own.
     assert of_the_server - listed == {"serve", "paperspace"}

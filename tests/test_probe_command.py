@@ -176,7 +176,7 @@ def test_a_tag_that_cannot_be_removed_is_named(
     code, report = probe()
     left = [name for name in server.paperspace.tag_names("p1") if name != "gpu"]
     assert len(left) == 1
-    assert (code, f"these tags may be left: {left[0]}" in report) == (1, True)
+    assert (code, f"these tags may still be on it: {left[0]}" in report) == (1, True)
     assert server.app.request_count <= MAX_REQUESTS
 
 

@@ -51,7 +51,7 @@ def check_tag_name(name: object) -> str:
     if not isinstance(name, str):
         raise InvalidArgumentError(f"A tag name must be a string, not {type_name(name)}.")
     if not name.strip():
-        raise InvalidArgumentError(f"The tag name {quoted(name)} is blank. Remove it from the list, or write the name.")
+        raise InvalidArgumentError(f"The tag name {quoted(name)} is blank. Remove it, or replace it with a name.")
     return _check_unicode(name, "tag name")
 
 

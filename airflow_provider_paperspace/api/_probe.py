@@ -223,9 +223,7 @@ class Probe:
         if not status:
             return f"no limit up to {MAX_NAME_LENGTH:,}", "none"
         if longest == len(self._prefix):
-            raise _OpenError(
-                f"a name of {too_long} characters, the shortest that was tried, was answered with {status}"
-            )
+            raise _OpenError(f"a name of {too_long} characters, the shortest that was tried, was refused with {status}")
         return f"{longest:,}; a longer one gets a {status}", f"{longest}/{status}" if status in (400, 500) else ""
 
     def _refuses(self, length: int) -> Flow[int]:

@@ -135,7 +135,7 @@ class Exchange:
             log.debug("%s %s: %d after %.3f s", request.method, excerpt(request.target), status, at_s - self._started_s)
         body = bytes(self._body)
         if status >= 300:
-            # An error answer is quoted in part: redact the key before anything is cut.
+            # An error response is quoted in part: redact the key before anything is cut.
             body = body.replace(self._settings.api_key.encode(), b"***")
         kept = {lower: value for name, value in headers.items() if (lower := name.lower()) in _KEPT_HEADERS}
         retry_after_s = _retries.parse_retry_after(kept, datetime.now(UTC)) if "retry-after" in kept else None

@@ -155,7 +155,7 @@ class TagPlan:
 class TagChange:
     """The record of what was written to the tags of one project.
 
-    The caller owns it, and each confirmed write is added to it. However the work ends, by an error, a timeout or a
+    The caller owns it, and each confirmed write is added to it. However the work ends, with an error, a timeout or a
     signal, it shows what was done before that.
 
     :param before: the names that the project had when it was first read; None before that.

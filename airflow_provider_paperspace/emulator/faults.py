@@ -70,7 +70,7 @@ class Fault:
     :param retry_after: the value of ``Retry-After``: seconds or an HTTP date.
     :param seconds: how long a slow answer or a refusal lasts.
     :param applied: with an error status: whether a write takes effect all the same.
-    :raises ValueError: the kind is unknown, or an option has a value that it cannot have.
+    :raises ValueError: the kind is unknown, or an option has an invalid value.
     """
 
     kind: str

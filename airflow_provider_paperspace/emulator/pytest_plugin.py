@@ -105,8 +105,8 @@ def airflow_db(pytestconfig: pytest.Config) -> Path:
     """Return the path of the database of the tests' own Airflow. It is created once."""
     if not pytestconfig.getini(DAGS_OPTION):
         pytest.fail(
-            f"Set {DAGS_OPTION} in the configuration of pytest to the folder of your DAG files, for example "
-            f"{DAGS_OPTION} = dags. Then the tests have an Airflow of their own.",
+            f"Set {DAGS_OPTION} in your pytest configuration to the folder with your DAG files, for example "
+            f"{DAGS_OPTION} = dags. The tests then have their own Airflow home and database.",
             pytrace=False,
         )
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
@@ -156,7 +156,7 @@ def run_in_process(dag: Any, conf: Mapping[str, Any] | None = None, **arguments:
     :param arguments: further arguments for Airflow's ``DAG.test``, such as ``logical_date`` on Airflow 3.
     """
     if hasattr(dag, "sync_to_db"):
-        # As a scheduler of Airflow 2 does: dag.test() fails if the alias of an outlet is not in the database.
+        # As the scheduler of Airflow 2 does: dag.test() fails if an alias among the outlets is not in the database.
         dag.sync_to_db()
     dag_run = dag.test(run_conf=None if conf is None else dict(conf), **arguments)
     tasks = {

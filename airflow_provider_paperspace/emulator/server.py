@@ -99,7 +99,7 @@ class LocalPaperspaceServer:
         latency_ms: float = 0.0,
         rate_limit: int = 0,
     ) -> None:
-        """Start over like a new server with these arguments: without faults and recorded requests."""
+        """Start over like a new server with these arguments, with no faults and no recorded requests."""
         self.restore()
         self.app.paperspace = Paperspace(seed, switches=Switches().with_values(switches or {}))
         self.app.latency_s = latency_ms / 1000
@@ -136,7 +136,7 @@ class LocalPaperspaceServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which can also stop listening for a while and break individual connections."""
+    """A uvicorn server that can also stop listening for a while and break individual connections."""
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         self.ready = threading.Event()

@@ -149,7 +149,7 @@ def run_batch(
     max_concurrency: int,
     stop: StopSignal,
 ) -> BatchResult[T]:
-    """Run one flow per project over one client, and return the results.
+    """Run one flow per project through one client, and return the results.
 
     An exception that interrupts the calling thread stops the batch and is returned in the result.
 

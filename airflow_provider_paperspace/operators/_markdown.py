@@ -23,7 +23,7 @@ MAX_ROWS: Final = 200
 T = TypeVar("T")
 
 # Everything else in a code span is literal. A pipe would end the cell, and a backslash before it does not help if the
-# text itself ends in one. Spaces at the ends would be lost. The "<" is for readers that take the text for HTML.
+# text itself ends in one. Spaces at the ends would be lost. The "<" is escaped for viewers that treat the text as HTML.
 _UNSAFE_IN_CODE: Final = re.compile(r"[`|<]|^ | $|(?<= ) ")
 
 
@@ -36,7 +36,7 @@ def report_as_markdown(report: Report, projects_url: str) -> str:
     planned = report["planned"]
     blocks = [f"### {plan_summary(report) if report['dry_run'] else removal_summary(report)}"]
     if report["failed"]:
-        blocks.append(f"{count_of(len(report['failed']), 'project')} failed; the log of the task has the errors.")
+        blocks.append(f"{count_of(len(report['failed']), 'project')} failed; see the task log for the errors.")
     if planned:
         blocks += _table(
             ("Project", "Tag", "Reason"),

@@ -51,8 +51,8 @@ class ProjectTagLease:
     first took the lease, even if the run was cleared and took it again.
 
     With ``exclusive=True`` only one run at a time holds the lease on a project. If another run holds it, ``lease_take``
-    fails and names the holder; set ``retries``, and each retry asks again. Two runs that take it at the same moment may
-    both step back, but never both hold it.
+    fails and names the holder; set ``retries``, and each retry asks again. If two runs take it at the same moment,
+    both may remove their tags and fail, but they never both hold it.
 
     :param task_id: prefix of the two task ids.
     :param tags: first part of the tag name, such as ``in-use`` for ``in-use/...``, or a list of these. Templated.
@@ -113,8 +113,8 @@ class TakeProjectTagLeaseOperator(ProjectTagsOperator):
     :param tags: first part of the tag names: a name, or a list of names. Templated.
     :param lease_id: the ``task_id`` of the lease, with the id of its task group in front. Part of each tag name is
         derived from it.
-    :param exclusive: whether to fail while another run holds the lease. Then no tag of this lease stays on that
-        project; of many projects, the others keep the tags that were added.
+    :param exclusive: whether to fail while another run holds the lease. A task that fails for this reason leaves no tag
+        of the lease on that project; with ``project_ids``, the other projects keep theirs.
     :param project_id: the project id, or the project as another task returned it. Templated.
     :param project_name: the exact project name, instead of its id. Templated.
     :param project_ids: a list of project ids, or of projects, instead of one project. Templated.

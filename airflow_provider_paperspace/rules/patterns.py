@@ -31,7 +31,7 @@ class Pattern:
     is_literal: bool = False
 
     def matches(self, name: str) -> bool:
-        """Return whether the name matches. Case counts, and every text matches itself."""
+        """Return whether the name matches. Case matters, and every text matches itself."""
         return name == self.text or (not self.is_literal and fnmatchcase(name, self.text))
 
     @property

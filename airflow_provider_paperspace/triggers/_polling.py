@@ -141,7 +141,7 @@ class _ProjectPoller:
 
     @property
     def refusal(self) -> PaperspaceError | None:
-        """The error with which the service asked for a wait, while that wait lasts."""
+        """The error in which the service asked for a wait; None once that wait is over."""
         return self._connection.refusal
 
     def add(self, subscription: Subscription) -> None:
@@ -224,7 +224,7 @@ class _SharedConnection:
 
     @property
     def refusal(self) -> PaperspaceError | None:
-        """The error with which the service asked for a wait, while that wait lasts."""
+        """The error in which the service asked for a wait; None once that wait is over."""
         return self._refusal if self._left_s > 0 else None
 
     @property

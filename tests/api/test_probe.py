@@ -162,7 +162,7 @@ def test_what_one_key_cannot_find_out_stays_open() -> None:
 def test_a_limit_that_no_name_of_the_probe_keeps_stays_open() -> None:
     service = Service(["gpu"], longest_name="15/400")
     probe, failure = ask(service)
-    text = "open: a name of 16 characters, the shortest that was tried, was answered with 400"
+    text = "open: a name of 16 characters, the shortest that was tried, was refused with 400"
     assert (failure, texts(probe)["longest-name"]) == ("", text)
     assert {"longest-name", "add-existing", "case"} & set(found(probe)) == set()
     service.assert_nothing_is_left()
@@ -283,7 +283,7 @@ def test_an_answer_without_a_name_is_noticed() -> None:
         ("201", "remove-absent", "201"),
         ("429", "remove-absent", "open: the service asked the probe to slow down (429)"),
         ("409", "longest-name", "open: adding a name of 1,024 characters was answered with 409"),
-        ("413", "longest-name", "open: a name of 16 characters, the shortest that was tried, was answered with 413"),
+        ("413", "longest-name", "open: a name of 16 characters, the shortest that was tried, was refused with 413"),
         ("200", "error-extras", "no error"),
     ],
 )

@@ -73,7 +73,7 @@ def test_without_the_setting_the_fixture_names_it(project: Path) -> None:
     (project / "pytest.ini").write_text("[pytest]\n")
     printed = run_pytest(project)
     assert "2 errors" in printed
-    assert "Set paperspace_dags in the configuration of pytest to the folder of your DAG files" in printed
+    assert "Set paperspace_dags in your pytest configuration to the folder with your DAG files" in printed
 
 
 def test_without_the_setting_nothing_is_changed(project: Path) -> None:

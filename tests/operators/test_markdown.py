@@ -81,7 +81,7 @@ def test_without_a_team_there_is_no_link() -> None:
         ),
         (
             report(removal(), failed={"p7": "404"}),
-            ["### 1 tag to remove from 1 of 120 projects", "1 project failed; the log of the task has the errors."],
+            ["### 1 tag to remove from 1 of 120 projects", "1 project failed; see the task log for the errors."],
         ),
     ],
 )
