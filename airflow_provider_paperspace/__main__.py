@@ -31,7 +31,7 @@ _TAGS_ACTIONS = {
     "list": "list all tags, newest first",
     "add": "add tags; existing tags stay",
     "remove": "remove tags; missing ones are allowed",
-    "set": "make these the only tags, among those with a prefix or among all",
+    "set": "make these the project's only tags, or its only tags with a prefix",
 }
 
 _SYNOPSIS = """\
@@ -301,7 +301,7 @@ def _origin(conn_id: str) -> str:
 
 def _not_found(conn_id: str, error: Exception) -> str:
     return (
-        f"Could not read connection {conn_id!r} from Airflow ({type(error).__name__}). If there is none, create "
+        f"Could not read connection {conn_id!r} from Airflow ({type(error).__name__}). If it does not exist, create "
         f"it in the UI (Admin > Connections, type Paperspace), or set AIRFLOW_CONN_{conn_id.upper()}."
     )
 

@@ -10,7 +10,7 @@ from typing import Final
 MAX_CHARS: Final = 200
 MAX_NAMES: Final = 20
 LOG_COLUMNS: Final = 100
-"""What fits into Airflow's log view in a window of 1440 pixels, beside time and level."""
+"""What fits on a line of Airflow's log view in a window that is 1440 pixels wide, next to time and level."""
 
 
 def excerpt(text: str) -> str:

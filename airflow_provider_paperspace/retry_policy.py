@@ -32,10 +32,10 @@ class PaperspaceRetryPolicy(RetryPolicy):
 
         default_args={"retries": 3, "retry_policy": PaperspaceRetryPolicy()}
 
-    It applies to a task that fails because Paperspace asked for a wait (``Retry-After``): one of more than 120 seconds,
-    which no client waits for, or a shorter one in the answer to the last attempt. If a task has many projects,
-    the longest wait counts. A wait of more than a day counts as a day. Every other failure is left to the task's own
-    ``retries`` and ``retry_delay``.
+    It applies to a task that fails because Paperspace asked it to wait (``Retry-After``): for more than 120 seconds,
+    which is longer than a client waits, or for a shorter time in the response to the last attempt. If a task has many
+    projects, the longest wait counts. A wait of more than a day counts as a day. Every other failure is left to the
+    task's own ``retries`` and ``retry_delay``.
     """
 
     def evaluate(

@@ -1,4 +1,4 @@
-"""``make demo``: run a DAG against the local Paperspace, and show the tags before and after, read by plain HTTP."""
+"""``make demo``: run a DAG against the local Paperspace, and show the tags before and after, read over HTTP."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def demonstrate(url: str) -> int:
     print(f"airflow dags test {DAG_ID} ...\n")
     if not run(environment, "dags", "test", DAG_ID, show="Project "):
         return 1
-    print(f"\nTags of project {PROJECT_ID}, read by plain HTTP:")
+    print(f"\nTags of project {PROJECT_ID}, read directly over HTTP:")
     print(f"  before: {', '.join(before)}")
     after = tags(url)
     print(f"  after:  {', '.join(after)}")

@@ -1,7 +1,7 @@
 """The request that a flow yields, and the response that a client sends back.
 
-This module reads a response: as the value that was asked for, or as the error that it stands for. It knows nothing of
-sockets and never sees the API key. The requests themselves are defined in ``projects`` and ``project_tags``.
+This module reads a response: as the value that was asked for, or as the error that it stands for. It knows nothing
+about sockets and never sees the API key. The requests themselves are defined in ``projects`` and ``project_tags``.
 """
 
 from __future__ import annotations

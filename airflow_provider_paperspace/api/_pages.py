@@ -94,8 +94,8 @@ class Pager(Generic[T]):
     def next_new_items(self) -> Flow[list[T]]:
         """Read the next page and return its items, without those that appeared before.
 
-        If others add or remove items meanwhile, an item may appear again, close to where it was before. To detect this,
-        only the most recent keys are remembered (at least 600), so memory use does not grow with the list.
+        If others add or remove items in the meantime, an item may appear again, close to where it was before. To detect
+        this, only the most recent keys are remembered (at least 600), so memory use does not grow with the list.
         """
         items = yield from self.next_page()
         new = {

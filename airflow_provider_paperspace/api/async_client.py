@@ -300,7 +300,7 @@ def _tls_context(bundle: str | None) -> ssl.SSLContext:
 
 
 def _environment_proxy(settings: ClientSettings) -> str | None:
-    """Return the proxy that the environment sets for the base URL, as requests finds it."""
+    """Return the proxy that the environment sets for the base URL, as the ``requests`` library finds it."""
     parts = urlsplit(settings.base_url)
     if settings.is_loopback or proxy_bypass(parts.netloc):
         return None

@@ -204,7 +204,7 @@ class _KeyAuth(AuthBase):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect, and do not read ahead: requests would load the whole body of one."""
+        """Never follow a redirect: to do so, ``requests`` would first load the whole body of the response."""
         return
 
 

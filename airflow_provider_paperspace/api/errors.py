@@ -9,7 +9,7 @@
     ├── UnexpectedResponseError     an answer that does not match the API's description
     ├── TagNotFoundError            required tags are missing (``names``)
     ├── ProtectedTagError           tags that the settings protect from removal (``names``)
-    ├── ConcurrentWriteError        another writer changed the same tags meanwhile (``names``)
+    ├── ConcurrentWriteError        another writer changed the same tags (``names``)
     ├── ProjectNameError            no project has this name, or several do (``project_ids``)
     └── ApiError                    an error response (``status, code, message, details, retry_after_s``)
         ├── AuthenticationError     401
@@ -169,7 +169,7 @@ class ProtectedTagError(PaperspaceError):
 
 
 class ConcurrentWriteError(PaperspaceError):
-    """Another writer changed tags of an exclusive set while it was written, or holds a lease. A retry can succeed.
+    """Another writer changed the tags while they were being set, or holds a lease. A retry can succeed.
 
     :param names: names of the tags that are in the way, or that are missing again.
     """

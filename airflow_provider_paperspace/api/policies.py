@@ -62,7 +62,7 @@ def changing(*, add: str | Iterable[str] = (), remove: str | Iterable[str] = ())
 def setting(names: str | Iterable[str], *, within: str | None = None) -> Policy:
     """Return the policy that wants exactly these names among the tags that start with ``within``.
 
-    It is exclusive: after writing, the tags are read once more, and a tag that another writer added meanwhile is an
+    It is exclusive: after writing, the tags are read once more, and a tag that another writer has added is an
     error.
 
     :param within: a prefix such as ``stage:``. None manages all tags of the project.

@@ -81,7 +81,7 @@ class ClientSettings:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine. Then no proxy is used: it would see the key in clear text."""
+        """Whether the host is this machine. If so, no proxy is used: it would see the key in clear text."""
         return _is_loopback(urlsplit(self.base_url).hostname or "")
 
     @property

@@ -63,7 +63,7 @@ class LocalPaperspaceApp:
 
     :param paperspace: the state to serve.
     :param api_key: the API key to accept.
-    :param latency_s: minimum seconds for every answer.
+    :param latency_s: minimum response time in seconds.
     :param rate_limit: maximum number of requests per second; others get a 429 with ``Retry-After: 1``. 0 for no limit.
     """
 

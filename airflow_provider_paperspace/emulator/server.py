@@ -36,7 +36,7 @@ class LocalPaperspaceServer:
     :param api_key: the API key to accept.
     :param seed: the initial state, in the form of ``DEFAULT_SEED``.
     :param switches: how it behaves where the real service's behaviour is unknown.
-    :param latency_ms: minimum milliseconds for every answer.
+    :param latency_ms: minimum response time in milliseconds.
     :param rate_limit: maximum number of requests per second; others get a 429. 0 for no limit.
     """
 
@@ -109,7 +109,7 @@ class LocalPaperspaceServer:
         self.app.request_count = 0
 
     def fault(self, kind: str, **options: Any) -> Fault:
-        """Add a fault for requests to come. See :class:`.faults.Fault` for the options."""
+        """Add a fault that affects later requests. See :class:`.faults.Fault` for the options."""
         fault = Fault(kind, **options)
         self.app.faults.append(fault)
         return fault

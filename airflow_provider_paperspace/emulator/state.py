@@ -46,7 +46,7 @@ DEFAULT_SEED: Final[Json] = {
 
 
 class RefusalError(Exception):
-    """An error response: a code of the service, a message, and pairs of an invalid field and what is wrong with it."""
+    """An error response: an error code, a message, and pairs of an invalid field and what is wrong with it."""
 
     def __init__(self, code: str, message: str, problems: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(message)

@@ -70,7 +70,7 @@ class PaperspaceHook(BaseHook):
 
     @property
     def settings(self) -> ConnectionSettings:
-        """The settings in the connection, read once until :meth:`close`.
+        """The settings in the connection, read once and kept until :meth:`close`.
 
         :raises InvalidArgumentError: a setting is missing or cannot be used.
         """

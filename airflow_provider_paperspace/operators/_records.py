@@ -85,7 +85,7 @@ class ChangeLog:
         return change
 
     def note_read(self, project_id: str, tags: Iterable[Tag]) -> None:
-        """Note the tags of a project that this try may leave alone.
+        """Remember a project's tags, in case this try does not change the project.
 
         The project gets a record only if an earlier try may have made changes that are unknown.
         """
@@ -199,7 +199,7 @@ def parse_records(value: object) -> list[ChangeRecord]:
     if value is None:
         raise InvalidArgumentError(
             "change is None: the other task left no change record. It did not run, was killed, or failed before it "
-            "started its change. Nothing was undone."
+            "began changing tags. Nothing was undone."
         )
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise InvalidArgumentError(

@@ -207,7 +207,7 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
             ChangeLog(context, single=False, dry_run=parse_bool(self.is_dry_run, "dry_run")) as changes,
         ):
             max_removals = parse_whole_number(self.max_removals, "max_removals")
-            # Use the run's own time, however late it runs, but never a future time: a run may be due later than now.
+            # Use the run's own time, however late it runs; if that is still in the future, the current time.
             rules = self._rules(min(run_instant(context), utc_now()))
             project_ids = parse_project_ids(self.project_ids) if is_set(self.project_ids) else None
             set_link(self, context, hook.settings)
@@ -343,7 +343,7 @@ def _empty_report(rules: CleanUpRules, *, dry_run: bool) -> Report:
 def _read_tags(project_id: str, *, deleted_ok: bool) -> Flow[list[Tag]]:
     """Read a project's tags.
 
-    :param deleted_ok: whether a project that was deleted meanwhile counts as one without tags.
+    :param deleted_ok: whether a project that has been deleted counts as one without tags.
     """
     try:
         return (yield from list_project_tags(project_id, order="asc"))
@@ -427,7 +427,7 @@ def _parse_planned(plan: object) -> list[Removal]:
     if not isinstance(planned, list) or not all(isinstance(item, Mapping) for item in planned):
         raise InvalidArgumentError(
             f"plan is {type_name(plan)}; it must be the complete report of a CleanUpProjectTagsOperator, with a "
-            "list 'planned'."
+            "'planned' list."
         )
     removals: dict[tuple[str, str], Removal] = {}
     for item in planned:

@@ -47,8 +47,8 @@ class ProjectTagLease:
     Each run has its own tag, ``in-use/<DAG id>-<8 hex digits>``, which stays the same when a task is retried. So a
     retry adds no second tag, a run removes only its own tag, and several runs can hold a lease on the same project.
     ``ProjectTagSensor(tags="in-use/*", mode_of_match="none")`` waits until a project is free. If a run could not remove
-    its tag, a clean-up can, with the pattern ``in-use/*``. The tag's ``dtCreated`` is most likely when the run
-    first took the lease, even if the run was cleared and took it again.
+    its tag, a clean-up can, with the pattern ``in-use/*``. The tag's ``dtCreated`` is most likely the time at
+    which the run first took the lease, even if the run was cleared and took it again.
 
     With ``exclusive=True`` only one run at a time holds the lease on a project. If another run holds it, ``lease_take``
     fails and names the holder; set ``retries``, and each retry asks again. If two runs take it at the same moment,
@@ -264,8 +264,8 @@ def take_exclusively(names: Sequence[str], change: TagChange) -> Flow[TagChange]
 def _taking_if_free(names: Sequence[str], project_id: str, *, is_taken: bool = False) -> policies.Policy:
     """Return the policy that wants the tags of a lease present, and raises if another run holds it.
 
-    :param is_taken: False before the tags are written. If a killed try has left one of them, the policy does not raise
-        then, so that the check afterwards gives it back.
+    :param is_taken: False before the tags are written. If a killed try left one of them behind, the policy does not
+        raise at that point: the check after the write does, and the tags are removed.
     """
     prefixes = tuple(f"{name.rpartition('/')[0]}/" for name in names)
 

@@ -205,7 +205,7 @@ class ProjectTagSensor(BaseSensorOperator):
             return None
 
     def _find_project_ids(self, hook: PaperspaceHook, context: Context) -> list[str]:
-        """Return the project ids; a name is looked up once, and in mode ``reschedule`` for each poll."""
+        """Return the project ids; a name is looked up once, or for each poll in ``reschedule`` mode."""
         if is_set(self.project_ids):
             set_link(self, context, hook.settings)
             return parse_project_ids(self.project_ids)

@@ -188,7 +188,7 @@ class _ProjectPoller:
                 async with asyncio.timeout(left_s):
                     await self._woken.wait()
             except TimeoutError:
-                pass  # it is due, unless the interval has become longer meanwhile
+                pass  # it is due, unless the interval has become longer
         self._poll_now = False
 
     def _publish(self, reading: Reading) -> None:

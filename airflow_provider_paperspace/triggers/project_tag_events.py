@@ -38,7 +38,7 @@ class ProjectTagEventTrigger(BaseEventTrigger):
 
     The event's payload is ``{"project_id", "tag", "event", "event_id", "seen_at"}``: ``event`` is ``appeared`` or
     ``disappeared``, and ``event_id`` is the same however often the same event is delivered. Airflow stores it in the
-    asset event as ``extra["payload"]``, beside ``extra["from_trigger"]``. An asset event of a task has neither.
+    asset event as ``extra["payload"]``, alongside ``extra["from_trigger"]``. An asset event from a task has neither.
 
     It polls forever. While the project cannot be read it warns once and polls less often, down to an eighth as often.
 

@@ -28,7 +28,7 @@ MAX_INTERVAL_S: Final = 86_400.0
 """Maximum interval of a wait whose interval grows without a maximum of its own."""
 
 LAST_POLL_TIMEOUT_S: Final = 30.0
-"""Maximum seconds for the last poll after the deadline: the service may have asked all requests to pause."""
+"""Maximum seconds for the last poll after the deadline: the service may have asked the client to wait."""
 
 
 class ProjectTagTrigger(BaseTrigger):
@@ -48,7 +48,7 @@ class ProjectTagTrigger(BaseTrigger):
     :param poke_interval: seconds between two polls, plus or minus 10%. Waits on the same project through the same
         connection share their polls.
     :param exponential_backoff: whether the interval doubles each time this wait polls.
-    :param max_wait: maximum seconds to which it grows; None for a day.
+    :param max_wait: maximum interval in seconds with exponential backoff; None means one day.
     :param deadline: the instant, ISO 8601 with a time zone, at which the wait ends; None for never.
     :param max_failures: maximum number of failed polls in a row; one more ends the wait.
     """
@@ -186,7 +186,7 @@ class _Wait:
         return None
 
     def _met(self) -> dict[str, Any] | None:
-        """Return the payload of a wait that is over; None if the last reading of any project does not meet it."""
+        """Return the payload if every project, as last read, meets the condition; otherwise None."""
         tags: dict[str, list[TagJson]] = {}
         for project_id, match in self._matches.items():
             if match is None or not match.is_met:

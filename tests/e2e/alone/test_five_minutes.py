@@ -138,7 +138,8 @@ def test_the_page_starts_with_the_demo_and_shows_its_lines() -> None:
     assert commands("See it work") == [["make demo"]]
     (shown,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     source = (REPOSITORY / "tests/demo.py").read_text()
-    for line in ('show="Project "', "Tags of project {PROJECT_ID}, read by plain HTTP:", "  before: {", "  after:  {"):
+    read = "Tags of project {PROJECT_ID}, read directly over HTTP:"
+    for line in ('show="Project "', read, "  before: {", "  after:  {"):
         assert line in source
     stages = (REPOSITORY / "dags/example_pipeline_stages.py").read_text()
     for tag in re.findall(r"(?:added|removed) '([\w:]+)'", shown):
