@@ -233,7 +233,7 @@ CASES: dict[str, Case] = {
     "the proxy … did not open a connection…": connected(
         host="https://paperspace.invalid/v1", proxy="http://127.0.0.1:9"
     ),
-    "the time limit … has run out": out_of_time,
+    "the time limit … was exceeded": out_of_time,
     "Airflow has no connection …": lambda _: add(paperspace_conn_id="no_such"),
     "has no API key": connected(password=" "),
     "The API key contains a space, a line break or another character that is never part of a key": connected(

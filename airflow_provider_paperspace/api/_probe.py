@@ -233,7 +233,7 @@ class Probe:
         if response.status >= 300:
             if response.status not in (409, 429):
                 return response.status
-            raise _OpenError(f"adding a name of {length:,} characters was answered with {response.status}")
+            raise _OpenError(f"adding a name of {length:,} characters returned {response.status}")
         stored = _object(response).get("name")
         if stored is None:
             raise _OpenError(f"the answer to adding a name of {length:,} characters contained no name")
@@ -269,7 +269,7 @@ class Probe:
         except TransportError as error:
             raise _LeftoverError(f"could not remove the probe's own tag: {error.problem}") from None
         if name in self.names:
-            raise _LeftoverError(f"removing the probe's own tag was answered with {status}")
+            raise _LeftoverError(f"removing the probe's own tag returned {status}")
 
     def _try_to_remove(self, name: str) -> Flow[int]:
         """Remove a tag, and forget its name if it is gone; return the status."""
@@ -352,5 +352,5 @@ def _page(response: Response) -> dict[str, Any]:
     page = _object(response)
     items = page.get("items")
     if response.status >= 300 or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _OpenError(f"a list request was answered with {response.status} and no page")
+        raise _OpenError(f"a list request returned {response.status} and no valid page")
     return {**page, "hasMore": page.get("hasMore") is True}

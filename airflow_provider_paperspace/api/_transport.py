@@ -153,7 +153,7 @@ class Exchange:
     def out_of_time(self) -> TransportError:
         """Return the error for a request that is not sent because the client's time has run out."""
         return StoppedError(
-            "the time limit for all requests has run out",
+            "the time limit for all requests was exceeded",
             subject=self._request.subject,
             action=self._request.action,
             at_s=self._started_s,

@@ -71,7 +71,7 @@ def plan_project_tags(project_id: str, policy: Policy) -> Flow[TagPlan]:
     pager = page_project_tags(project_id)
     tags = yield from _read_all(pager)
     try:
-        # The client says with each answer what it protects, so no policy or operator can forget it.
+        # Each response says which tags its client protects, so no policy or operator can forget them.
         plan = policy(tags).plan(project_id, tags, pager.protected_by)
     except TagNotFoundError as error:
         error.subject = _subject(project_id)
@@ -178,8 +178,8 @@ def _check_exclusive(change: TagChange, policy: Policy) -> Flow[None]:
 class _Written:
     """The result of a write that left the tag in the requested state.
 
-    :param is_ours: whether this write counts as the one that made the change: it was answered with success, or it got
-        no readable answer, or a transient error such as 500, and may have taken effect.
+    :param is_ours: whether this write counts as the one that made the change: it succeeded, or it may have taken
+        effect, because there was no readable answer, or a transient error such as 500.
     :param tag: the tag in the answer, if there was one to read.
     :param tags: the project's tags by name, if they had to be read again.
     """

@@ -52,7 +52,7 @@ _OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "method": (lambda value: value is None or value in METHODS, "GET, POST or DELETE"),
     "path": (lambda value: isinstance(value, str), "a string"),
     "retry_after": (lambda value: value is None or _is_seconds(value) or _is_header(value), "seconds or an HTTP date"),
-    "seconds": (_is_seconds, "a number of seconds of at least 0"),
+    "seconds": (_is_seconds, "a number of seconds, 0 or more"),
     "applied": (lambda value: isinstance(value, bool), "True or False"),
 }
 """Each option of a fault: what checks it, and what it must be."""

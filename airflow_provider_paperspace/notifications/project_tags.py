@@ -127,7 +127,7 @@ class ProjectTagNotifier(BaseNotifier):
                     async with await opening as client:
                         await client.run(self._change())
             except TimeoutError:
-                raise TimeoutError(f"the time limit of {BUDGET_S:g} s for all requests has run out") from None
+                raise TimeoutError(f"the time limit of {BUDGET_S:g} s for all requests was exceeded") from None
 
     def _change(self) -> Flow[None]:
         policy = policies.changing(add=parse_tag_names(self.add, "add"), remove=parse_tag_names(self.remove, "remove"))

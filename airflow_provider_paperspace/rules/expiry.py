@@ -42,7 +42,7 @@ class ExpiringName:
 
 
 def parse_expiring_name(name: str) -> ExpiringName | None:
-    """Return a tag name and its last day; None if it is not a name, ``@`` and a valid date."""
+    """Return a tag name and its last day; None if the text is not a name with a valid date after ``@``."""
     base, separator, text = name.rpartition(SEPARATOR)
     if not separator or not base.strip() or not _DATE.fullmatch(text):
         return None
@@ -53,7 +53,7 @@ def parse_expiring_name(name: str) -> ExpiringName | None:
 
 
 def other_marks(mark: ExpiringName, names: Iterable[str]) -> list[ExpiringName]:
-    """Return those of ``names`` that are the same name with a different last day, earliest first."""
+    """Return the entries of ``names`` with the name of ``mark`` and a different last day, earliest first."""
     marks = [found for name in names if (found := parse_expiring_name(name)) is not None and found.name == mark.name]
     return sorted((found for found in marks if found != mark), key=lambda found: found.last_day)
 

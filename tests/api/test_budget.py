@@ -47,7 +47,7 @@ def test_the_last_attempt_gets_what_is_left_of_the_budget(monkeypatch: pytest.Mo
         client.list_project_tags("p")
     assert service.timeouts_s == [12, 7]
     assert service.clock.slept == [1, 0]
-    assert "could not list its tags: the time limit for all requests has run out" in str(caught.value)
+    assert "could not list its tags: the time limit for all requests was exceeded" in str(caught.value)
 
 
 def test_a_pause_ends_with_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,9 +238,9 @@ def test_a_project_that_cannot_be_read_is_not_written_to(ending: str) -> None:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"[]", "open: a list request was answered with 200 and no page"),
-        (b"no JSON", "open: a list request was answered with 200 and no page"),
-        (b'{"items": [7]}', "open: a list request was answered with 200 and no page"),
+        (b"[]", "open: a list request returned 200 and no valid page"),
+        (b"no JSON", "open: a list request returned 200 and no valid page"),
+        (b'{"items": [7]}', "open: a list request returned 200 and no valid page"),
         (b'{"items": [], "hasMore": false, "nextPage": "x"}', "'x'"),
     ],
 )
@@ -282,7 +282,7 @@ def test_an_answer_without_a_name_is_noticed() -> None:
     [
         ("201", "remove-absent", "201"),
         ("429", "remove-absent", "open: the service asked the probe to slow down (429)"),
-        ("409", "longest-name", "open: adding a name of 1,024 characters was answered with 409"),
+        ("409", "longest-name", "open: adding a name of 1,024 characters returned 409"),
         ("413", "longest-name", "open: a name of 16 characters, the shortest that was tried, was refused with 413"),
         ("200", "error-extras", "no error"),
     ],
