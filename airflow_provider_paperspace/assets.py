@@ -60,7 +60,7 @@ def normalize_uri(uri: SplitResult) -> SplitResult:
     encoded = uri.path.removeprefix("/")
     try:
         if uri.netloc.lower() != "projects" or uri.query or uri.fragment or "/" in encoded:
-            raise InvalidArgumentError("Parts of it are missing, or there are others.")
+            raise InvalidArgumentError("It has missing or unexpected parts.")
         canonical = project_uri(unquote(encoded, errors="strict"))
     except ValueError as error:
         # User info, query and fragment are not repeated: they may contain a secret.

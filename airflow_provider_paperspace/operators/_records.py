@@ -167,7 +167,7 @@ class ChangeLog:
 
     def _publish(self, error: BaseException | None) -> None:
         records = self.records()
-        # A project name may lead to a different id than in an earlier try; then there are two records.
+        # A project name may resolve to a different id than in an earlier try; then there are two records.
         change = next(iter(records.values())) if self._single and len(records) == 1 else records
         if records or (error is None and not self._single):
             push(self._context, XCOM_KEY, change)

@@ -205,8 +205,8 @@ class _SharedConnection:
     permanent: its host or its key can change while tasks wait. Those who ask for a look-up at the same time share one.
     If the settings changed while tags were being read, the result is dropped and the tags are read again.
 
-    If the service asks for a longer wait than a client accepts, no project is polled until the wait is over, unless the
-    settings change: the new service or key has not asked for a wait.
+    If the service asks for a longer wait than a client accepts, no project is polled until that time is over, unless
+    the settings change: the request to wait does not apply to a new host or key.
     """
 
     def __init__(self, conn_id: str) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 DEFAULT_MAX_FAILURES: Final = 10
 
 MAX_INTERVAL_S: Final = 86_400.0
-"""Maximum interval of a wait whose interval grows without a maximum of its own."""
+"""Maximum interval in seconds with exponential backoff, if ``max_wait`` is not set."""
 
 LAST_POLL_TIMEOUT_S: Final = 30.0
 """Maximum seconds for the last poll after the deadline: the service may have asked the client to wait."""
@@ -197,7 +197,7 @@ class _Wait:
         return {"status": "met", "tags": tags}
 
     def _at_the_deadline(self) -> dict[str, Any]:
-        """Return the payload for a wait whose time is over, after the last poll of each project."""
+        """Return the payload for a wait that has timed out, after the last poll of each project."""
         unmet = [id_ for id_, match in self._matches.items() if match is None or not match.is_met]
         project_id = next((id_ for id_ in unmet), next(iter(self._matches)))
         others = f", nor did those of {count_of(len(unmet) - 1, 'other project')}" if len(unmet) > 1 else ""
