@@ -19,12 +19,12 @@ def excerpt(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the beginning of the text, with everything escaped that could forge a log line."""
+    """Return the beginning of the text, and escape everything that could forge a log line."""
     return escaped(excerpt(text))
 
 
 def escaped(text: str) -> str:
-    """Return the whole text, with everything escaped that could forge a log line."""
+    """Return the whole text, and escape everything that could forge a log line."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)

@@ -1,4 +1,4 @@
-"""Assets of Paperspace projects: what DAGs are scheduled on, and what tasks that change tags announce.
+"""Assets of Paperspace projects. DAGs can be scheduled on them, and tasks that change tags emit events for them.
 
 Airflow loads this module as soon as any DAG has an asset with a URI, so Airflow's own classes are imported on use.
 """

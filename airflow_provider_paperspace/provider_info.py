@@ -10,7 +10,7 @@ def get_provider_info() -> dict[str, object]:
     return {
         "package-name": "airflow-provider-paperspace",
         "name": "Paperspace",
-        "description": "Tags of [Paperspace](https://www.paperspace.com/) projects as a pipeline signal.",
+        "description": "Use the tags of [Paperspace](https://www.paperspace.com/) projects as a pipeline signal.",
         "versions": ["0.1.0"],
         "integrations": [
             {

@@ -208,7 +208,7 @@ def test_the_connection_page_lists_the_defaults() -> None:
         "Extra `max_attempts": str(DEFAULT_MAX_ATTEMPTS),
         "Extra `team": "none: Airflow 3 hides the button, Airflow 2 disables it",
         "Extra `console_url": protocol.CONSOLE_URL,
-        "Extra `proxy": "the proxy of the environment, if any",
+        "Extra `proxy": "the proxy set in the environment, if any",
         "Extra `protected_tags": "none",
     }
 
@@ -301,7 +301,8 @@ def test_the_pages_state_the_limits_of_the_code() -> None:
     assert "polled less often, down to an eighth" in waiting
     assert f"may take up to {LAST_POLL_TIMEOUT_S:.0f} seconds" in waiting
     assert (MAX_AGE_S, MAX_INTERVAL_S) == (60, 24 * 3600)
-    assert "when a wait starts, at the first poll after a minute, and before an error counts as permanent" in waiting
+    look_up = "at the first poll more than a minute after the last look-up, and before an error counts as permanent"
+    assert f"when a wait starts, {look_up}" in waiting
     assert "up to `max_wait`, or up to a day without it" in waiting
     callbacks = in_one_line("docs/how-to/tag-on-failure.md")
     assert f"at most {BUDGET_S:.0f} seconds and sends each request at most twice" in callbacks

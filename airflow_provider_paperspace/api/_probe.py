@@ -238,7 +238,7 @@ class Probe:
         if stored is None:
             raise _OpenError(f"the answer to adding a name of {length:,} characters contained no name")
         if stored != name:
-            raise _OpenError(f"a name of {length:,} characters was stored as one of {len(str(stored)):,}")
+            raise _OpenError(f"a name of {length:,} characters was stored with {len(str(stored)):,} characters")
         yield from self._remove(name)
         return 0
 

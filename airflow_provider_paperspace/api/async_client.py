@@ -58,7 +58,7 @@ class AsyncPaperspaceClient:
 
     :param settings: the API key, and how to reach the service.
     :param sleep: called with the number of seconds to wait between attempts.
-    :param clock: returns the seconds of a monotonic clock.
+    :param clock: returns the time of a monotonic clock in seconds.
     :raises InvalidArgumentError: the environment sets a proxy or CA certificates that cannot be used.
     """
 

@@ -112,7 +112,7 @@ class InvalidArgumentError(PaperspaceError, ValueError):
 
 
 class TransportError(PaperspaceError):
-    """No answer arrived. A write may have taken effect all the same.
+    """No answer arrived. A write may have taken effect nevertheless.
 
     :param at_s: the client's monotonic clock when it gave up, in seconds.
     :param max_attempts: maximum number of times the client sends one request.

@@ -237,7 +237,7 @@ def _write(request: Request, project_id: str, name: str) -> Flow[_Written]:
 def _write_once(request: Request, name: str) -> Flow[Tag | _Unsettled]:
     """Send a write once.
 
-    :raises PaperspaceError: it certainly had no effect: the service refused it, or it was not sent.
+    :raises PaperspaceError: the write had no effect: the service refused it, or it was not sent.
     """
     try:
         response = yield request

@@ -19,7 +19,7 @@ switches (the first value is the default: a choice, not a fact about the real se
 faults, as KIND[:OPTION=VALUE,...]:
 {faults}
   options: at (first affected request, from 1), times (how many; 0 = all from then on), method, path (part of it),
-  retry_after (seconds or HTTP date), seconds (slow, refused), applied (true: a write takes effect all the same)
+  retry_after (seconds or HTTP date), seconds (slow, refused), applied (true: a write takes effect despite the fault)
 
 example:
   %(prog)s --port 8787 --switch add-existing=409 --fault 429:at=2,retry_after=3 --fault lost-answer:method=POST

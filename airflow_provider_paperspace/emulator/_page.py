@@ -1,4 +1,4 @@
-"""The page of the local Paperspace for a browser: its projects, their tags, and the last requests."""
+"""The web page of the local Paperspace: its projects, their tags, and recent requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ code {{ overflow-wrap: anywhere }}
 <tr><th>Project</th><th>Name</th><th>Tags, oldest first</th></tr>
 {projects}
 </table>
-<h2>Last requests, newest first</h2>
+<h2>Recent requests, newest first</h2>
 <table>
 <tr><th>Status</th><th>Request</th></tr>
 {requests}

@@ -257,7 +257,7 @@ class LocalPaperspaceApp:
         return JSONResponse({"count": self.request_count})
 
     async def _page(self, request: Request) -> Response:
-        """Return the page for a browser: projects, tags and the last requests."""
+        """Return the web page: projects, tags and recent requests."""
         return HTMLResponse(page_of(self.paperspace, reversed(self.requests)))
 
 

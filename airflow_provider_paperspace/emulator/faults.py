@@ -69,7 +69,7 @@ class Fault:
     :param path: only requests whose path contains this text match.
     :param retry_after: the value of ``Retry-After``: seconds or an HTTP date.
     :param seconds: how long a slow answer or a refusal lasts.
-    :param applied: with an error status: whether a write takes effect all the same.
+    :param applied: whether a write takes effect despite the error status.
     :raises ValueError: the kind is unknown, or an option has an invalid value.
     """
 

@@ -134,7 +134,7 @@ class RunDag(Protocol):
     """The type of the fixture ``run_dag``."""
 
     def __call__(self, dag: Any, conf: Mapping[str, Any] | None = None, **arguments: Any) -> FinishedRun:
-        """Run a DAG to its end; see :func:`run_in_process`."""
+        """Run a DAG to completion; see :func:`run_in_process`."""
 
 
 @pytest.fixture

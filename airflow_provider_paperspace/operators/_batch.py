@@ -132,7 +132,7 @@ class StoppableClient(Protocol):
     """What the workers need from the client that they share."""
 
     async def run(self, flow: Any) -> Any:
-        """Run a flow to its end."""
+        """Run a flow to completion."""
 
     def stop(self) -> None:
         """Send no further request."""

@@ -1,8 +1,8 @@
 """The report of a clean-up as Markdown, for the person who approves it.
 
 Names, ids and reasons come from outside: anybody can name a tag ``[free GPUs](https://example.com)``. Backslashes and
-character references do not prevent this, because GitHub's Markdown, which Airflow's UI renders, turns addresses
-into links after it has resolved them. It never looks into a code span. So tags and ids are code spans, and so is each
+character references do not prevent this, because GitHub's Markdown, which Airflow's UI renders, resolves both before it
+turns addresses into links. It never looks into a code span. So tags and ids are code spans, and so is each
 word of a name or a reason that has anything but letters, digits and ``-,'&``.
 """
 

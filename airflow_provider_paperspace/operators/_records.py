@@ -304,7 +304,7 @@ def _parse_record(value: Mapping[str, Any]) -> ChangeRecord:
     for key in ("added", "removed"):
         if not isinstance(record.get(key), list):
             raise InvalidArgumentError(
-                f"The change of project {record['project_id']!r} has no {key!r} list; it is not a change record."
+                f"The change to project {record['project_id']!r} has no {key!r} list; it is not a change record."
             )
         record[key] = list(check_tag_names(record[key]))
     record["unsettled"] = list(check_tag_names(record.get("unsettled") or []))

@@ -434,7 +434,7 @@ class UndoProjectTagChangeOperator(PaperspaceOperator):
                 parse_records(self.change)
 
     def execute(self, context: Context) -> dict[str, ChangeRecord]:
-        """Undo the changes of all projects."""
+        """Undo the changes to all projects in the records."""
         with self.open_hook() as hook, ChangeLog(context, single=False) as changes:
             policy_by_project = _undoing(parse_records(self.change))
             only = next(iter(policy_by_project)) if len(policy_by_project) == 1 else None
@@ -476,7 +476,7 @@ def _expiring_name(name: str, last_day: date) -> ExpiringName:
 
 
 def _undoing(records: Sequence[ChangeRecord]) -> dict[str, policies.Policy]:
-    """Return the policy that undoes the changes of each project; later changes are undone first."""
+    """Return, by project id, the policy that undoes the changes to it; later changes are undone first."""
     wanted_by_project: dict[str, dict[str, bool]] = {}
     for record in reversed(records):
         if record["dry_run"]:

@@ -31,7 +31,7 @@ class Pattern:
     is_literal: bool = False
 
     def matches(self, name: str) -> bool:
-        """Return whether the name matches. Case matters, and every text matches itself."""
+        """Return whether the name matches. Case matters, and a pattern always matches its own text."""
         return name == self.text or (not self.is_literal and fnmatchcase(name, self.text))
 
     @property
@@ -57,7 +57,7 @@ def has_open_bracket(text: str) -> bool:
     """Return whether a pattern has a ``[`` that is never closed, which therefore matches only itself."""
     start = text.find("[")
     while start >= 0:
-        # As in fnmatch: a ']' right after '[' or '[!' belongs to the characters.
+        # As in fnmatch: a ']' right after '[' or '[!' is one of the characters, and does not close the set.
         end = text.find("]", start + (3 if text[start + 1 : start + 2] == "!" else 2))
         if end < 0:
             return True

@@ -73,7 +73,7 @@ class Subscription:
     async def poll_now(self, timeout_s: float) -> Reading | None:
         """Poll at once, together with everyone who asks for that at the same time; None if no answer comes in time.
 
-        During a wait that the service asked for, nothing is sent, and the reading contains the error that asked for it.
+        While the service wants clients to wait, nothing is sent, and the reading contains the error that said so.
         """
         if (refusal := self._poller.refusal) is not None:
             return Reading(error=refusal, failures=self._poller.latest.failures)
@@ -201,9 +201,10 @@ class _ProjectPoller:
 class _SharedConnection:
     """One connection id, for all who poll through it: its settings as they are now, and one client for them.
 
-    The connection is looked up when a wait joins, at the first poll after a minute, and before an error counts as
-    permanent: its host or its key can change while tasks wait. Those who ask for a look-up at the same time share one.
-    If the settings changed while tags were being read, the result is dropped and the tags are read again.
+    The connection is looked up when a wait joins, at the first poll more than a minute after the last look-up, and
+    before an error counts as permanent: its host or its key can change while tasks wait. Those who ask for a look-up at
+    the same time share one. If the settings changed while tags were being read, the result is dropped and the tags are
+    read again.
 
     If the service asks for a longer wait than a client accepts, no project is polled until that time is over, unless
     the settings change: the request to wait does not apply to a new host or key.

@@ -1,4 +1,4 @@
-"""Two DAGs whose first task fails: the run of one is green all the same, the run of the other is not."""
+"""Two DAGs whose first task fails: the run of one is green nevertheless, the run of the other is not."""
 
 from __future__ import annotations
 

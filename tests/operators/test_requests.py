@@ -214,11 +214,11 @@ def test_a_stopped_batch_has_an_error_line_of_its_own(caplog: pytest.LogCaptureF
 FIGURES: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "list the tags of a project, up to 120": (ListProjectTagsOperator, {}),
     "add a tag that is missing": (AddProjectTagOperator, {"tags": "new"}),
-    "add a tag that is there": (AddProjectTagOperator, {"tags": "gpu"}),
+    "add a tag that is already there": (AddProjectTagOperator, {"tags": "gpu"}),
     "remove a tag": (RemoveProjectTagOperator, {"tags": "gpu"}),
     "remove a tag that is missing": (RemoveProjectTagOperator, {"tags": "absent"}),
-    "replace the one tag of a prefix": (SetProjectTagsOperator, {"tags": "stage:b", "within": "stage:"}),
-    "set tags that are there": (SetProjectTagsOperator, {"tags": "stage:a", "within": "stage:"}),
+    "replace the only tag with a prefix": (SetProjectTagsOperator, {"tags": "stage:b", "within": "stage:"}),
+    "set tags that are already set": (SetProjectTagsOperator, {"tags": "stage:a", "within": "stage:"}),
 }
 
 
