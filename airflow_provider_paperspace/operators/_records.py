@@ -65,7 +65,7 @@ class ChangeLog:
     the record of a retried task may be incomplete.
 
     :param single: whether XCom ``change`` contains one record, rather than one for each project id.
-    :param dry_run: whether the task only plans: then this try cannot leave writes behind, and opens no entry.
+    :param dry_run: whether the task only plans. If so, this try cannot leave writes behind, and opens no entry.
     """
 
     def __init__(self, context: Context, *, single: bool, dry_run: bool = False) -> None:
