@@ -281,11 +281,10 @@ class CleanUpProjectTagsOperator(PaperspaceOperator):
         result = self.run_batch(
             hook,
             projects,
-            lambda project_id: _read_tags(project_id, deleted_ok=project_ids is None),
+            lambda project_id: _read_affected(project_id, rules, changes, deleted_ok=project_ids is None),
         )
         report["projects"] = len(projects)
         for project_id, tags in result.done.items():
-            changes.note_read(project_id, tags)
             for tag in tags:
                 if reason := rules.stale_reason(tag):
                     report["planned"].append(
@@ -340,18 +339,21 @@ def _empty_report(rules: CleanUpRules, *, dry_run: bool) -> Report:
     }
 
 
-def _read_tags(project_id: str, *, deleted_ok: bool) -> Flow[list[Tag]]:
-    """Read a project's tags.
+def _read_affected(project_id: str, rules: CleanUpRules, changes: ChangeLog, *, deleted_ok: bool) -> Flow[list[Tag]]:
+    """Read a project's tags and return those that are stale or have an unreadable date.
 
+    :param changes: notes all of the tags.
     :param deleted_ok: whether a project that has been deleted counts as one without tags.
     """
     try:
-        return (yield from list_project_tags(project_id, order="asc"))
+        tags = yield from list_project_tags(project_id, order="asc")
     except NotFoundError:
         if not deleted_ok:
             raise
         log.info("Project %r was deleted while this task ran", project_id)
         return []
+    changes.note_read(project_id, tags)
+    return [tag for tag in tags if rules.stale_reason(tag) or rules.unreadable_reason(tag)]
 
 
 def _spare_protected(report: Report, protected_by: ProtectedBy) -> None:
