@@ -264,7 +264,7 @@ def _has_writes(record: ChangeRecord) -> bool:
 
 def _may_have_changed(record: ChangeRecord) -> bool:
     """Return whether to announce a record: one event too many is better than a missing one."""
-    return not record["dry_run"] and (_has_writes(record) or not record["complete"])
+    return _has_writes(record) or not record["complete"]
 
 
 def _has_tries_left(context: Context) -> bool:
