@@ -74,7 +74,6 @@ class ChangeLog:
         self.is_dry_run = dry_run
         self._changes: dict[str, TagChange] = {}
         self._plans: dict[str, ChangeRecord] = {}
-        self._read: dict[str, ChangeRecord] = {}
         self._earlier: dict[str, ChangeRecord] = {}
         self._complete = True
         self._has_entry = False
@@ -90,7 +89,8 @@ class ChangeLog:
         The project gets a record only if an earlier try may have made changes that are unknown.
         """
         if not self._complete and not self.is_dry_run:
-            self._read[project_id] = self._unknown(project_id, [tag.name for tag in tags])
+            change = self.start(project_id)
+            change.before = change.after = tuple(tag.name for tag in tags)
 
     def record_plan(self, plan: TagPlan) -> ChangeRecord:
         """Record what a dry run would change on a project, and return the record."""
@@ -111,8 +111,7 @@ class ChangeLog:
         # Other threads may be adding to the dict.
         read = [project_id for project_id, change in list(self._changes.items()) if change.before is not None]
         earlier = {id_: self._marked(record) for id_, record in self._earlier.items()}
-        own = {project_id: self.record(project_id) for project_id in read}
-        records = {**self._plans, **self._read, **earlier, **own}
+        records = {**self._plans, **earlier, **{project_id: self.record(project_id) for project_id in read}}
         if records and not self._complete:
             # An earlier try may have written to the projects that this one could not read.
             records = {**{project_id: self._unknown(project_id) for project_id in list(self._changes)}, **records}
@@ -132,8 +131,8 @@ class ChangeLog:
         )
         return self._marked(_joined(self._earlier.get(project_id), record))
 
-    def _unknown(self, project_id: str, names: Iterable[str] = ()) -> ChangeRecord:
-        return self._marked(_record(project_id, self._context, before=names, after=names, added=(), removed=()))
+    def _unknown(self, project_id: str) -> ChangeRecord:
+        return self._marked(_record(project_id, self._context, before=(), after=(), added=(), removed=()))
 
     def _marked(self, record: ChangeRecord) -> ChangeRecord:
         return record if self._complete else {**record, "complete": False}
