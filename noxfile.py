@@ -110,7 +110,7 @@ def pythons(session: nox.Session) -> None:
     session.install(f"apache-airflow=={AIRFLOW_3}", "-e", ".[test]")
     session.run("pytest", "-q", *(session.posargs or (*WITHOUT_SYSTEM, "-m", "not uncovered")))
     if not session.posargs:
-        session.run("pytest", "-q", "tests/test_example_dags.py")
+        session.run("pytest", "-q", "tests/test_example_dags.py", "tests/docs_pages/test_faq.py", "-m", "uncovered")
 
 
 @nox.session
